@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any, NoReturn
 
+import torch
 from torch import Tensor
 
 _LARGEST = sys.float_info.max
@@ -86,3 +87,11 @@ def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in words:
         _refuse(name, value, "one of " + ", ".join(map(repr, words)))
     return str(value)
+
+
+def optional_dtype(name: str, value: Any) -> torch.dtype | None:
+    """A floating-point dtype that torch can calculate in, or ``None`` for "as the parameter"."""
+    takes = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+    if value is not None and value not in takes:
+        _refuse(name, value, "None or one of " + ", ".join(map(str, takes)))
+    return value

@@ -9,6 +9,7 @@ import copy
 import torch
 
 import cgtutor
+from cgtutor import optim_eff
 
 #: Our class -> the torch optimizer it is with kappa=0.
 CLASSES = {
@@ -16,6 +17,17 @@ CLASSES = {
     cgtutor.RMSprop_C: torch.optim.RMSprop,
     cgtutor.Adam_C: torch.optim.Adam,
     cgtutor.AdamW_C: torch.optim.AdamW,
+    optim_eff.SGD_C_eff: torch.optim.SGD,
+    optim_eff.RMSprop_C_eff: torch.optim.RMSprop,
+    optim_eff.Adam_C_eff: torch.optim.Adam,
+    optim_eff.AdamW_C_eff: torch.optim.AdamW,
+}
+#: Our GPU-efficient class -> its readable twin.
+TWINS = {
+    optim_eff.SGD_C_eff: cgtutor.SGD_C,
+    optim_eff.RMSprop_C_eff: cgtutor.RMSprop_C,
+    optim_eff.Adam_C_eff: cgtutor.Adam_C,
+    optim_eff.AdamW_C_eff: cgtutor.AdamW_C,
 }
 SHAPES = [(3, 4), (5,), ()]
 
@@ -60,6 +72,14 @@ def run(optimizer, fed):
 def twin(optimizer_class, parameters, **options):
     """An optimizer of copies of the parameters."""
     return optimizer_class(copy.deepcopy(parameters), **options)
+
+
+def with_heaps(optimizer):
+    """A copy of its state_dict with the memories in the readable optimizers' form."""
+    state_dict = copy.deepcopy(optimizer.state_dict())
+    for p, state in zip(optimizer.state, state_dict["state"].values()):
+        state["critical"] = copy.deepcopy(optimizer.memory(p).state)
+    return state_dict
 
 
 def assert_equal(one, other):

@@ -1,5 +1,6 @@
 """Trajectories recorded from the original implementation (tests/data/README.md)."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 import cgtutor
+from cgtutor import optim_eff
 
 GOLDEN = np.load(Path(__file__).parent / "data" / "golden_public.npz", allow_pickle=False)
 CASES = [
@@ -18,14 +20,23 @@ CASES = [
 
 
 @pytest.mark.parametrize("config", CASES, ids=lambda c: c["id"])
-def test_trajectory(config):
-    """Cases of the original's _eff classes give all hyperparameters, so they bind ours too."""
+@pytest.mark.parametrize("twin", ["", "_eff"])
+def test_trajectory(config, twin):
+    """Every case binds the readable class and, with the same hyperparameters, the _eff class."""
     torch.set_num_threads(1)
     case, n = config["id"], len(config["atol"])
     dtype = getattr(torch, config["dtype"])
     ps = [torch.nn.Parameter(torch.tensor(GOLDEN[f"{case}/init_{i}"]).to(dtype)) for i in range(n)]
+    name = config["cls"].removesuffix("_eff") + twin
+    optimizer_class = getattr(optim_eff if twin else cgtutor, name)
+    recorded = getattr(optim_eff if config["cls"].endswith("_eff") else cgtutor, config["cls"])
+    options = {
+        name: parameter.default
+        for name, parameter in inspect.signature(recorded).parameters.items()
+        if name in ("decay", "topC", "aggr")
+    }
     groups = [{"params": [ps[i] for i in g["params"]], **g["over"]} for g in config["groups"]]
-    optimizer = getattr(cgtutor, config["cls"].removesuffix("_eff"))(groups, **config["kwargs"])
+    optimizer = optimizer_class(groups, **(options | config["kwargs"]))
     base = [group["lr"] for group in optimizer.param_groups]
     expected = "alt_truemin" if config["quirk"] else "traj"
 

@@ -1,6 +1,7 @@
 """What all critical-gradient optimizers share: a memory in front of a torch optimizer."""
 
 import math
+import operator
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from functools import partial
@@ -10,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from cgtutor import _check
-from cgtutor.memory import AGGREGATES, CriticalGradients, checked_state
+from cgtutor import _check, stack
+from cgtutor.memory import AGGREGATES, CriticalGradients, checked_state, norms
 
 #: How each hyperparameter is checked: those of the memory, and those of the torch optimizer.
-_MEMORY: dict[str, Callable[..., Any]] = {
+MEMORY: dict[str, Callable[..., Any]] = {
     "decay": partial(_check.number, low=0, high=1),
     "kappa": partial(_check.number, low=0),
     "topC": _check.positive_integer,
@@ -44,23 +45,10 @@ def _checked(options: dict[str, Any], checks: dict[str, Callable[..., Any]]) -> 
     return {k: checks[k](k, v) if k in checks else v for k, v in options.items()}
 
 
-def _norm(gradient: Tensor) -> Tensor:
-    """L2 norm in float64, where no finite gradient of lower precision overflows or vanishes."""
-    if gradient.is_complex():
-        gradient = torch.view_as_real(gradient.resolve_conj())
-    if gradient.device.type == "cpu":
-        # torch converts on the CPU before it reduces: by parts, the copy stays in the cache
-        parts = gradient.reshape(-1).split(2**18)
-        norms = [torch.linalg.vector_norm(part, dtype=torch.float64) for part in parts]
-        return torch.linalg.vector_norm(torch.stack(norms)) if len(norms) > 1 else norms[0]
-    wide = torch.float32 if gradient.device.type == "mps" else torch.float64  # mps has no float64
-    return torch.linalg.vector_norm(gradient, dtype=wide)
-
-
-def _sum_of_norms(norms: list[float]) -> float:
+def sum_of_norms(terms: list[float]) -> float:
     """The sum rounded once, so that it does not depend on the parameters' order."""
     try:
-        return math.fsum(norms)
+        return math.fsum(terms)
     except OverflowError:
         return math.inf
 
@@ -80,8 +68,11 @@ class CriticalGradientOptimizer(Optimizer):
         ValueError: a hyperparameter is out of range; nothing was built.
     """
 
+    _known_good: dict[int, list[Any]]  # for each group, values that passed their checks
+    _hyperparameters = MEMORY  #: those that are the memory's, with their checks
+
     def __init__(self, params: Iterable[Any], memory: dict[str, Any], **base: Any) -> None:
-        memory = _checked(memory, _MEMORY)
+        memory = _checked(memory, self._hyperparameters)
         base = _checked(base, _BASE)
         # The torch optimizer's __init__ makes self.defaults of its own hyperparameters and
         # adds the groups at once, so these have to bring the memory's along.
@@ -103,7 +94,7 @@ class CriticalGradientOptimizer(Optimizer):
             ValueError: a hyperparameter of the group is out of range; nothing was added.
         """
         if isinstance(param_group, dict):
-            param_group = _checked(param_group, {**_BASE, **_MEMORY})
+            param_group = _checked(param_group, {**_BASE, **self._hyperparameters})
         super().add_param_group(param_group)
 
     @torch.no_grad()
@@ -129,10 +120,9 @@ class CriticalGradientOptimizer(Optimizer):
         todo: list[tuple[Tensor, Tensor, float, CriticalGradients]] = []
         aggregates: list[Tensor] = []
         for group, pairs in self._checked_gradients():
-            norms = [_norm(gradient) for _, gradient in pairs]
-            priorities = [norm.item() for norm in norms]  # read once all are under way
+            priorities = norms([gradient for _, gradient in pairs])
             if group["synced"]:
-                priorities = [_sum_of_norms(priorities)] * len(pairs)
+                priorities = [sum_of_norms(priorities)] * len(pairs)
             for (p, gradient), priority in zip(pairs, priorities):
                 memory = self._memory(p, group)
                 todo.append((p, gradient, priority, memory))
@@ -192,13 +182,12 @@ class CriticalGradientOptimizer(Optimizer):
                     memory = state_dict["state"].get(key, {}).get("critical")
                     if memory is not None:
                         name = f"state_dict['state'][{key!r}]['critical']"
-                        memories[p] = checked_state(name, memory, p)
+                        memories[p] = self._loaded(name, memory, p, groups[-1])
             groups += state_dict["param_groups"][len(groups) :]  # too many: torch will say so
             return {**state_dict, "param_groups": groups}
 
         def after(_: Optimizer) -> None:
             for p, memory in memories.items():
-                memory["heap"] = [(prio, born, g.to(p.device)) for prio, born, g in memory["heap"]]
                 self.state[p]["critical"] = memory
 
         # As hooks, after the user's hooks that adapt the dictionary and before those that use
@@ -213,26 +202,35 @@ class CriticalGradientOptimizer(Optimizer):
             for hook in hooks:
                 hook.remove()
 
+    def _loaded(self, name: str, saved: Any, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        """A parameter's saved memory, checked, on its device (that of an _eff twin is taken)."""
+        if isinstance(saved, dict) and "ledger" in saved:
+            saved = stack.as_heap(stack.checked(name, saved, p))
+        memory = checked_state(name, saved, p)
+        memory["heap"] = [(prio, born, g.to(p.device)) for prio, born, g in memory["heap"]]
+        return memory
+
     def _fitting(self, saved: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
         """A saved group, completed and checked to be one of this kind of optimizer's.
 
         The base's own values are not checked: some schedulers of torch's end on an lr a hair
         below zero, and what was saved must load.
         """
+        checks = self._hyperparameters
         numbers = {k for k in _BASE if not isinstance(group.get(k), (bool, type(None)))}
         if missing := sorted(numbers - saved.keys()):
             raise ValueError(
                 f"state_dict must be that of {type(self).__name__} or of its torch counterpart, "
                 f"got one whose groups have no {', '.join(missing)}"
             )
-        return _checked({**{k: group[k] for k in _MEMORY}, **saved}, _MEMORY)
+        return _checked({**{k: group[k] for k in checks}, **saved}, checks)
 
     def _checked_gradients(self) -> list[tuple[dict[str, Any], list[tuple[Tensor, Tensor]]]]:
         """Each group, with (parameter, gradient) for those of its parameters that have one."""
         found = []
         for group in self.param_groups:
-            _checked({k: group[k] for k in _MEMORY}, _MEMORY)
-            pairs = [(p, p.grad) for p in group["params"] if p.grad is not None]
+            self._check_memory_of(group)
+            pairs = [(p, g) for p in group["params"] if (g := p.grad) is not None]
             for p, gradient in pairs:
                 if gradient.layout != torch.strided:
                     raise RuntimeError(
@@ -241,6 +239,14 @@ class CriticalGradientOptimizer(Optimizer):
                     )
             found.append((group, pairs))
         return found
+
+    def _check_memory_of(self, group: dict[str, Any]) -> None:
+        """Check the memory's hyperparameters, if they are other objects than at the last check."""
+        values = [group[name] for name in self._hyperparameters]
+        known = self.__dict__.setdefault("_known_good", {}).get(id(group), [])
+        if len(known) != len(values) or not all(map(operator.is_, values, known)):
+            _checked({k: group[k] for k in self._hyperparameters}, self._hyperparameters)
+            self._known_good[id(group)] = values
 
     def _memory(self, p: Tensor, group: dict[str, Any]) -> CriticalGradients:
         state = self.state.get(p, {}).get("critical")

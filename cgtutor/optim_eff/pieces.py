@@ -1,0 +1,85 @@
+"""A group's parameters cut into pieces of work that fit in the caches."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+
+class Piece(NamedTuple):
+    """Whole tensors, or a slice of one: what is worked on before anything else is touched."""
+
+    indices: list[int]  #: which of the group's parameters
+    lists: list[list[Any]]  #: parameters, gradients and the base optimizer's state
+    rows: list[Tensor]  #: the kept gradients of each, shape (topC, ...)
+    sums: list[Tensor]  #: their sums
+
+
+def cut(
+    lists: list[list[Any]], memories: list[dict[str, Any]], size: int
+) -> Iterator[Piece]:
+    """Pieces of about ``size`` elements: small tensors together, large ones in slices.
+
+    Args:
+        lists: parameters, gradients and state, as the torch optimizer's ``_init_group`` fills
+            them; a list that it does not use is empty.
+        memories: for each parameter its memory (:mod:`cgtutor.stack`).
+        size: number of elements.
+    """
+    batch: list[int] = []
+    elements = 0
+    # torch begins a momentum buffer in its first update, and only for all tensors of a call
+    begins = [False] * len(memories)
+    for column in lists[2:]:
+        for i, t in enumerate(column):
+            if t is None:
+                begins[i] = True
+    for i, p in enumerate(lists[0]):
+        count = p.numel()
+        if count > size and not begins[i] and _sliceable(i, lists, count):
+            yield from _slices(i, lists, memories[i], size)
+            continue
+        if batch and (elements + count > size or begins[i] != begins[batch[0]]):
+            yield whole(batch, lists, memories)
+            batch, elements = [], 0
+        batch.append(i)
+        elements += count
+    if batch:
+        yield whole(batch, lists, memories)
+
+
+def _sliceable(i: int, lists: list[list[Any]], count: int) -> bool:
+    state = [column[i] for column in lists if column]
+    return all(t.is_contiguous() for t in state if t.numel() == count)
+
+
+def whole(batch: list[int], lists: list[list[Any]], memories: list[dict[str, Any]]) -> Piece:
+    """The whole of some parameters as one piece."""
+    if len(batch) < len(memories):
+        lists = [[column[i] for i in batch] if column else [] for column in lists]
+        memories = [memories[i] for i in batch]
+    return Piece(
+        batch,
+        lists,
+        [memory["gradients"] for memory in memories],
+        [memory["sum"] for memory in memories],
+    )
+
+
+def _slices(
+    i: int, lists: list[list[Any]], memory: dict[str, Tensor], size: int
+) -> Iterator[Piece]:
+    count = lists[0][i].numel()
+    # For each list its slices, once. The update counts a parameter's steps, and its slices
+    # are one step: all but the last count on a copy.
+    parts = -(-count // size)
+    columns = [
+        [] if not column
+        else column[i].view(-1).split(size) if column[i].numel() == count
+        else [*(column[i].clone() for _ in range(parts - 1)), column[i]]
+        for column in lists
+    ]
+    rows = memory["gradients"].view(-1, count).split(size, 1)
+    sums = memory["sum"].view(-1).split(size)
+    for k in range(parts):
+        yield Piece([i], [[c[k]] if c else [] for c in columns], [rows[k]], [sums[k]])
