@@ -246,6 +246,14 @@ def norms(gradients: list[Tensor]) -> list[float]:
     return found
 
 
+def sum_of_norms(terms: list[float]) -> float:
+    """The sum rounded once, so that it does not depend on the parameters' order."""
+    try:
+        return math.fsum(terms)
+    except OverflowError:
+        return math.inf
+
+
 def checked_state(name: str, state: Any, parameter: Tensor) -> dict[str, Any]:
     """The content of a parameter's memory that was saved, fit to go on with.
 

@@ -1,13 +1,13 @@
-"""The memory of :mod:`cgtutor.memory` without a heap: stacked tensors and one small table.
+r"""The memory of :mod:`cgtutor.memory` without a heap: stacked tensors and one small table.
 
 A heap takes a decision for each parameter in Python, and Python can decide only on what it can
 see: on a GPU every look at a priority waits for the device. Here nothing needs to be looked at.
 A parameter's memory is three tensors on the parameter's device:
 
 ``gradients``
-    shape (topC, \\*p.shape): one row, or *slot*, for each kept gradient, zeros where none is.
+    shape (topC, \*p.shape): one row, or *slot*, for each kept gradient, zeros where none is.
 ``sum``
-    shape (\\*p.shape), float32 or wider: the sum of the rows, kept up to date by adding what
+    shape (\*p.shape), float32 or wider: the sum of the rows, kept up to date by adding what
     comes and subtracting what goes, so that an aggregate costs the same for any topC.
 ``ledger``
     shape (topC + 1, 3), float64: priority, step of birth and norm for each slot (an empty one
@@ -35,6 +35,9 @@ EMPTY = -1.0
 TOLERANCE = 8e-6
 
 
+_UNITS = {d: torch.finfo(d).eps / 2 for d in (torch.float32, torch.float64)}
+_UNITS.update({torch.complex64: _UNITS[torch.float32], torch.complex128: _UNITS[torch.float64]})
+
 #: A ledger in Python: priorities, births and norms of the slots, and the last row.
 Ledger = list[list[float]]
 
@@ -51,7 +54,7 @@ class Choice(NamedTuple):
 
 def empty(p: Tensor, topC: int, dtype: torch.dtype) -> dict[str, Any]:
     """A memory for p with room for topC gradients of a dtype."""
-    # in p's own layout, and by a call that takes memory only once something is written there
+    # in the layout of p itself
     strides, count = torch.empty_like(p, device="meta").stride(), p.numel()
 
     def zeros(rows: int, dtype: torch.dtype) -> Tensor:
@@ -105,9 +108,10 @@ def choose(
 
     taken = torch.arange(stored.shape[1], device=slot.device) == slot[:, None]
     taken = taken & enters[:, None]
-    newcomers = [torch.where(taken, new[:, None], old) for new, old in (
-        (priority, stored), (seen, born), (norm, norms)
-    )]
+    newcomers = [
+        torch.where(taken, new[:, None], old)
+        for new, old in ((priority, stored), (seen, born), (norm, norms))
+    ]
     faded = torch.where(newcomers[0] < 0, newcomers[0], newcomers[0] * decay)
 
     # One rounding of what is left of the sum and one of the new sum: neither is longer than
@@ -185,16 +189,25 @@ def on_device(ledger: Tensor | Ledger, device: torch.device) -> Tensor:
         return torch.tensor([*zip(*columns), counts], dtype=wide(device), device=device)
 
 
+def limits(
+    group: dict[str, Any], memories: list[dict[str, Any]]
+) -> tuple[float, float, list[float]]:
+    """What :func:`choose` and :func:`offer` take beside the newcomers."""
+    dtype = group["buffer_dtype"]
+    largest = math.inf if dtype is None else torch.finfo(dtype).max
+    return group["decay"], largest, [_UNITS[m["sum"].dtype] for m in memories]
+
+
 def weights(kept: Tensor, aggr: str, kappa: float) -> tuple[Tensor, Tensor]:
     """For P memories the weight of the gradient at hand and that of the sum: the aggregate's."""
-    own, each = AGGREGATES[aggr](kept.clamp(min=1).to(torch.float32))
+    own, each = AGGREGATES[aggr](kept.clamp(min=1).to(wide(kept.device)))
     one = torch.ones_like(each)
     return torch.where(kept > 0, own * one, one), kappa * each
 
 
 def aggregate(gradient: Tensor, total: Tensor, own: Tensor, each: Tensor) -> Tensor:
     """``own * gradient + each * total``, in the gradient's dtype."""
-    return torch.addcmul(gradient * own, total, each).to(gradient.dtype)
+    return torch.addcmul(gradient.to(total.dtype) * own, total, each).to(gradient.dtype)
 
 
 def replace(
@@ -236,6 +249,12 @@ def resum_part(gradients: Tensor, total: Tensor, step: Tensor, parts: int) -> No
     index = (step.long() % parts) * width + torch.arange(width, device=total.device)
     index.clamp_(max=count - 1)  # the last part may be shorter
     total.index_copy_(0, index, gradients.index_select(1, index).sum(0, dtype=total.dtype))
+
+
+def _is_sum(total: Tensor, gradients: Tensor) -> bool:
+    """Whether it is, but for rounding."""
+    error = norm(total - gradients.sum(0, dtype=total.dtype))
+    return bool(error <= 1e-3 * sum(norm(row) for row in gradients))
 
 
 def resized(
@@ -303,6 +322,7 @@ def checked(name: str, saved: Any, p: Tensor) -> dict[str, Tensor]:
             and memory["sum"].shape == memory["gradients"].shape[1:]
             and memory["sum"].dtype == _sum_dtype(memory["gradients"].dtype)
             and bool(ledger.isfinite().all() and memory["sum"].isfinite().all())
+            and _is_sum(memory["sum"], memory["gradients"])
         )
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
         raise ValueError(
@@ -313,7 +333,7 @@ def checked(name: str, saved: Any, p: Tensor) -> dict[str, Tensor]:
     if not sound:
         shapes = {k: (tuple(v.shape), v.dtype) for k, v in memory.items()}
         raise ValueError(
-            f"{name} must hold finite gradients (topC, *shape), a sum of this shape in float32 or "
-            f"wider, and a ledger (topC + 1, 3), got {shapes} or values that are not finite"
+            f"{name} must hold finite gradients (topC, *shape), their sum in float32 or wider, and "
+            f"a ledger (topC + 1, 3), got {shapes} and values that are no such thing"
         )
     return memory

@@ -412,7 +412,11 @@ def test_grad_comes_back_when_the_update_fails(optimizer_class, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("no such kernel")
 
-    inner = (optimizer_class, "_update") if optimizer_class in TWINS else (CLASSES[optimizer_class], "step")
+    inner = (
+        (optimizer_class, "_update")
+        if optimizer_class in TWINS
+        else (CLASSES[optimizer_class], "step")
+    )
     monkeypatch.setattr(*inner, fail)
     with pytest.raises(RuntimeError, match="no such kernel"):
         optimizer.step()

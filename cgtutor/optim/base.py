@@ -1,6 +1,5 @@
 """What all critical-gradient optimizers share: a memory in front of a torch optimizer."""
 
-import math
 import operator
 from collections.abc import Callable, Iterable
 from copy import deepcopy
@@ -12,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from cgtutor import _check, stack
-from cgtutor.memory import AGGREGATES, CriticalGradients, checked_state, norms
+from cgtutor.memory import AGGREGATES, CriticalGradients, checked_state, norms, sum_of_norms
 
 #: How each hyperparameter is checked: those of the memory, and those of the torch optimizer.
 MEMORY: dict[str, Callable[..., Any]] = {
@@ -43,14 +42,6 @@ _BASE: dict[str, Callable[..., Any]] = {
 def _checked(options: dict[str, Any], checks: dict[str, Callable[..., Any]]) -> dict[str, Any]:
     """``options`` with every hyperparameter that ``checks`` knows checked and made plain."""
     return {k: checks[k](k, v) if k in checks else v for k, v in options.items()}
-
-
-def sum_of_norms(terms: list[float]) -> float:
-    """The sum rounded once, so that it does not depend on the parameters' order."""
-    try:
-        return math.fsum(terms)
-    except OverflowError:
-        return math.inf
 
 
 class CriticalGradientOptimizer(Optimizer):

@@ -13,7 +13,7 @@ from cgtutor.optim_eff.base import StackedOptimizer
 
 
 class Adam_C_eff(StackedOptimizer, Adam):
-    """Adam on critical gradients, on stacked tensors.
+    """Adam, GPU-efficient.
 
     One step, for each parameter p with a gradient g (:mod:`cgtutor.optim_eff` says more)::
 
@@ -105,7 +105,7 @@ class Adam_C_eff(StackedOptimizer, Adam):
 
 
 class AdamW_C_eff(StackedOptimizer, AdamW):
-    """AdamW, Adam with decoupled weight decay, on critical gradients, on stacked tensors.
+    """AdamW, Adam with decoupled weight decay,, GPU-efficient.
 
     One step, for each parameter p with a gradient g (:mod:`cgtutor.optim_eff` says more)::
 
@@ -207,14 +207,18 @@ def _adam(
         "fused": group["fused"],
         "capturable": group["capturable"],
         "differentiable": False,
+        "has_complex": special,
         **how,
     }
+    params, gradients, averages, squares, largest_squares, steps = lists
     (adamw if decoupled else adam)(
-        *lists,
+        params,
+        gradients,
+        averages,
+        squares,
+        largest_squares,
+        steps,
         **options,
-        has_complex=special,
-        grad_scale=None,
-        found_inf=None,
         amsgrad=group["amsgrad"],
         beta1=group["betas"][0],
         beta2=group["betas"][1],

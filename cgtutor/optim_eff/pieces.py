@@ -15,9 +15,7 @@ class Piece(NamedTuple):
     sums: list[Tensor]  #: their sums
 
 
-def cut(
-    lists: list[list[Any]], memories: list[dict[str, Any]], size: int
-) -> Iterator[Piece]:
+def cut(lists: list[list[Any]], memories: list[dict[str, Any]], size: int) -> Iterator[Piece]:
     """Pieces of about ``size`` elements: small tensors together, large ones in slices.
 
     Args:
@@ -74,8 +72,10 @@ def _slices(
     # are one step: all but the last count on a copy.
     parts = -(-count // size)
     columns = [
-        [] if not column
-        else column[i].view(-1).split(size) if column[i].numel() == count
+        []
+        if not column
+        else column[i].view(-1).split(size)
+        if column[i].numel() == count
         else [*(column[i].clone() for _ in range(parts - 1)), column[i]]
         for column in lists
     ]

@@ -12,7 +12,7 @@ from cgtutor.optim_eff.base import StackedOptimizer
 
 
 class RMSprop_C_eff(StackedOptimizer, RMSprop):
-    """RMSprop on critical gradients, on stacked tensors.
+    """RMSprop, GPU-efficient.
 
     One step, for each parameter p with a gradient g (:mod:`cgtutor.optim_eff` says more)::
 

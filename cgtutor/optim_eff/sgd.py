@@ -12,7 +12,7 @@ from cgtutor.optim_eff.base import StackedOptimizer
 
 
 class SGD_C_eff(StackedOptimizer, SGD):
-    """Stochastic gradient descent, with or without momentum, on critical gradients, on stacked tensors.
+    """Stochastic gradient descent, with or without momentum, GPU-efficient.
 
     One step, for each parameter p with a gradient g (:mod:`cgtutor.optim_eff` says more)::
 

@@ -1,0 +1,617 @@
+"""The GPU-efficient optimizers against their readable twins, and what is theirs alone.
+
+What both kinds have in common is tested for both in test_optim.py, test_kappa_zero.py and
+test_golden.py.
+"""
+
+import copy
+import math
+import pickle
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optimizers import TWINS, assert_equal, gradients, parameters, run, twin, with_heaps
+from torch._dynamo.testing import CompileCounter
+
+from cgtutor import Adam_C, CriticalGradients, stack
+from cgtutor.optim_eff import Adam_C_eff, RMSprop_C_eff, SGD_C_eff, base, on_cpu, on_device
+
+
+@pytest.fixture(params=TWINS, ids=lambda c: c.__name__)
+def eff(request):
+    return request.param
+
+
+def unseeing(optimizer, group, lists, special):
+    """The step of an accelerator, on the CPU."""
+    for p in lists[0]:
+        memory = optimizer.state[p]["critical"]
+        memory["ledger"] = stack.on_device(memory["ledger"], p.device)
+    on_device.step_on_device(optimizer, group, lists, special)
+
+
+@pytest.fixture(params=["seeing", "unseeing"])
+def path(request, monkeypatch):
+    if request.param == "unseeing":
+        monkeypatch.setattr(base, "step_on_cpu", unseeing)
+    return request.param
+
+
+def params_of(optimizer):
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def drift(optimizer):
+    """The largest relative error of a running sum."""
+    errors = []
+    for p in params_of(optimizer):
+        memory = optimizer.state[p]["critical"]
+        exact = memory["gradients"].double().sum(0)
+        errors.append(((memory["sum"].double() - exact).norm() / exact.norm()).item())
+    return max(errors)
+
+
+# ----------------------------------------------------------------------- the same trajectory
+
+FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+TOLERANCES = {torch.float64: 1e-11, torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.02}
+
+
+@st.composite
+def cases(draw):
+    shapes = st.lists(
+        st.sampled_from([(), (1,), (3,), (2, 3), (2, 0), (2, 1, 2)]), min_size=1, max_size=3
+    )
+    groups = draw(st.lists(shapes, min_size=1, max_size=3))
+    options = st.fixed_dictionaries(
+        {
+            "topC": st.integers(1, 4),
+            "decay": st.sampled_from([0.0, 0.5, 0.9, 0.99, 1.0]),
+            "aggr": st.sampled_from(["sum", "mid", "mean"]),
+            "kappa": st.sampled_from([0.0, 0.3, 1.0]),
+            "synced": st.booleans(),
+        }
+    )
+    return {
+        "groups": groups,
+        "options": [draw(options) for _ in groups],
+        "dtype": draw(st.sampled_from(FLOATS)),
+        "missing": draw(st.sampled_from([0.0, 0.2])),
+        "seed": draw(st.integers(0, 2**16)),
+    }
+
+
+def tied(ps, steps, seed, missing):
+    """Gradients with one element in {0, ±1, ±2, ±4}, so that priorities are exact and often tie."""
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        grads = []
+        for p in ps:
+            g = torch.zeros_like(p)
+            if g.numel():
+                at = torch.randint(g.numel(), (), generator=generator)
+                sizes = torch.tensor([0, 1, -1, 2, -2, 4, -4], dtype=p.dtype)
+                g.view(-1)[at] = sizes[torch.randint(7, (), generator=generator)]
+            absent = torch.rand((), generator=generator) < missing
+            grads.append(None if absent else g)
+        yield grads
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@given(cases())
+@settings(max_examples=25)
+def test_same_as_the_readable_twin(ties, case):
+    """The same gradients kept at every step, and the same parameters up to rounding."""
+    dtype, seed = case["dtype"], case["seed"]
+    for eff, readable in TWINS.items():
+        built = []
+        for optimizer_class in (eff, readable):
+            ps = [parameters(shapes, dtype, seed) for shapes in case["groups"]]
+            groups = [{"params": g, **o} for g, o in zip(ps, case["options"])]
+            built.append(optimizer_class(groups, lr=0.01))
+        ours, theirs = built
+        flat = [p for group in ps for p in group]
+        if ties:
+            fed = list(tied(flat, 60, seed, case["missing"]))
+        else:
+            fed = gradients(flat, 60, seed, case["missing"])
+        for grads in fed:
+            mine, others = run(ours, [grads])[0], run(theirs, [grads])[0]
+            for p, q in zip(params_of(ours), params_of(theirs)):
+                one, other = ours.memory(p), theirs.memory(q)
+                assert one.priorities == other.priorities
+                assert one.ages == other.ages
+                assert_equal(one.gradients, other.gradients)
+                assert (one.accepted, one.refused) == (other.accepted, other.refused)
+            tolerance = TOLERANCES[dtype]
+            torch.testing.assert_close(
+                mine, others, rtol=tolerance, atol=tolerance, equal_nan=dtype == torch.float16
+            )
+
+
+@pytest.mark.parametrize("aggr", ["sum", "mid", "mean"])
+@pytest.mark.parametrize("synced", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.complex128])
+def test_both_paths_are_the_readable_twin(eff, path, aggr, synced, dtype):
+    ps = parameters([(3, 4), (5,), (), (40, 50)], dtype)
+    options = {"topC": 3, "decay": 0.9, "aggr": aggr, "synced": synced, "kappa": 0.7, "lr": 0.01}
+    for fed in (gradients(ps, 60, missing=0.2), list(tied(ps, 60, 3, 0.2))):
+        ours, theirs = twin(eff, ps, **options), twin(TWINS[eff], ps, **options)
+        tolerance = 1e-4 if dtype == torch.float32 else 1e-11
+        torch.testing.assert_close(run(ours, fed), run(theirs, fed), rtol=tolerance, atol=tolerance)
+        for p, q in zip(params_of(ours), params_of(theirs)):
+            assert ours.memory(p).ages == theirs.memory(q).ages
+            assert ours.memory(p).priorities == pytest.approx(theirs.memory(q).priorities)
+            assert isinstance(ours.state[p]["critical"]["ledger"], torch.Tensor) == (
+                path == "unseeing"
+            )
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_not_finite_leaves_no_trace(eff, path, bad):
+    """In particular not in the running sum, where a mask that is multiplied would leave it."""
+    ps = parameters()
+    optimizer = twin(eff, ps, topC=2, lr=0)
+    fed = gradients(ps, steps=9)
+    fed[4][0][1, 1] = bad
+    run(optimizer, fed)
+    for p in params_of(optimizer):
+        memory = optimizer.state[p]["critical"]
+        assert memory["sum"].isfinite().all()
+        assert memory["gradients"].isfinite().all()
+        assert optimizer.memory(p).refused >= 1
+    assert drift(optimizer) < 1e-6
+
+
+# ---------------------------------------------------------------------------- pieces of work
+
+
+@pytest.mark.parametrize("options", [{}, {"kappa": 0}, {"aggr": "mean"}, {"foreach": True}])
+def test_pieces_change_nothing(eff, path, options, monkeypatch):
+    """Tensors cut into slices, or in several batches, give the same bits as in one go."""
+    shapes = [(5, 7), (300,), (2,), (1000,), (10, 10), ()]
+    ps = parameters(shapes)
+    fed = gradients(ps, steps=12, missing=0.1)
+    if eff in (SGD_C_eff, RMSprop_C_eff):
+        options = {**options, "momentum": 0.9}
+    if eff is SGD_C_eff:
+        options["dampening"] = 0.5
+    whole = twin(eff, ps, topC=3, weight_decay=0.1, **options)
+    expected = run(whole, fed)
+    for size in (64, 333):
+        monkeypatch.setattr(on_cpu, "PIECE", size)
+        monkeypatch.setattr(on_device, "PIECE", size)
+        monkeypatch.setattr(on_cpu, "_local", threading.local())
+        cut = twin(eff, ps, topC=3, weight_decay=0.1, **options)
+        torch.testing.assert_close(run(cut, fed), expected, rtol=1e-6, atol=1e-7)
+        assert_equal(
+            [s.get("step") for s in cut.state.values()],
+            [s.get("step") for s in whole.state.values()],
+        )
+
+
+def test_kappa_zero_in_slices(eff, monkeypatch):
+    """Torch's update bit for bit, also where it is done slice by slice."""
+    monkeypatch.setattr(on_cpu, "PIECE", 512)
+    ps = parameters([(3000,), (40,)])
+    fed = gradients(ps, steps=9)
+    ours, theirs = twin(eff, ps, kappa=0, lr=0.01), twin(eff.__mro__[3], ps, lr=0.01)
+    assert type(theirs).__module__.startswith("torch.optim")
+    assert_equal(run(ours, fed), run(theirs, fed))
+
+
+def test_layouts_that_cannot_be_cut(eff, monkeypatch):
+    monkeypatch.setattr(on_cpu, "PIECE", 16)
+    ps = [torch.nn.Parameter(torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last))]
+    fed = [[torch.randn(1, 3, 1, 1).expand(2, 3, 4, 4)] for _ in range(6)]
+    straight = [[g.contiguous() for g in grads] for grads in fed]
+    torch.testing.assert_close(
+        run(twin(eff, ps), fed),
+        run(twin(TWINS[eff], ps, decay=0.99, topC=20, aggr="sum"), straight),
+    )
+
+
+def test_threads_have_their_own_scratch():
+    ps = parameters([(300, 300)])
+    fed = gradients(ps, steps=30)
+    expected = run(twin(Adam_C_eff, ps), fed)[-1]
+    results = []
+    optimizers = [twin(Adam_C_eff, ps) for _ in range(4)]
+    workers = [
+        threading.Thread(target=lambda o=o: results.append(run(o, fed)[-1])) for o in optimizers
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for result in results:
+        torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-7)
+
+
+# ---------------------------------------------------------------------------- the running sum
+
+NOISE = torch.Generator().manual_seed(0)
+
+
+def shrinking(t):
+    return torch.randn(50, generator=NOISE) * 1e-6 ** (t / 10_000)
+
+
+def spiky(t):
+    return torch.randn(50, generator=NOISE) * (1e8 if t % 30 == 7 else 1)
+
+
+def steep(t):
+    return torch.randn(50, generator=NOISE) * 0.5 ** (t % 100)
+
+
+def constant(t):
+    return torch.full((50,), 0.1) * 0.999**t
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps", "decay"),
+    [
+        (shrinking, 10_000, 0.9),
+        (spiky, 600, 0.0),
+        (spiky, 600, 0.5),
+        (steep, 600, 0.0),
+        (constant, 2000, 0.9),
+    ],
+    ids=lambda v: getattr(v, "__name__", v),
+)
+def test_the_sum_does_not_drift(kind, steps, decay):
+    """After 10,000 insertions of gradients that shrink a millionfold a sum that only adds and
+    subtracts is off by two thirds."""
+    w = torch.nn.Parameter(torch.zeros(50))
+    optimizer = SGD_C_eff([w], decay=decay, lr=0)
+    worst, naive, rows = 0.0, torch.zeros(50), []
+    for t in range(steps):
+        w.grad = kind(t)
+        optimizer.step()
+        worst = max(worst, drift(optimizer))
+        rows.append(w.grad)
+        naive += w.grad
+        if len(rows) > 20:
+            naive -= rows.pop(0)
+    assert optimizer.memory(w).accepted > steps / 2
+    assert worst < 1e-5
+    if kind in (shrinking, spiky, steep):
+        exact = torch.stack(rows).double().sum(0)
+        assert (naive - exact).norm() / exact.norm() > 1e-3, "the case tests nothing"
+
+
+def test_the_sum_drifts_back_where_nothing_is_looked_at(monkeypatch):
+    """There a part is made anew at every step, so a spike's traces are gone after PARTS steps."""
+    monkeypatch.setattr(base, "step_on_cpu", unseeing)
+    w = torch.nn.Parameter(torch.zeros(5000))
+    optimizer = SGD_C_eff([w], decay=0, lr=0, topC=3)
+    for t in range(8 + on_device.PARTS):
+        w.grad = torch.randn(5000) * (1e8 if t == 4 else 1)
+        optimizer.step()
+        if t == 8:
+            assert drift(optimizer) > 1e-3, "the case tests nothing"
+    assert drift(optimizer) < 1e-6
+
+
+# ---------------------------------------------------------------------------------- compiled
+
+
+def compiled(optimizer, backend):
+    torch._dynamo.reset()
+    return torch.compile(optimizer.step, fullgraph=True, backend=backend)
+
+
+@pytest.fixture
+def quiet(monkeypatch):
+    """Compiling warns of torch's own record_function and of its use of the profiler."""
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize("synced", [True, False])
+@pytest.mark.parametrize("conditions", [True, False])
+def test_compiled_is_one_graph(eff, synced, conditions, monkeypatch):
+    """One graph, no break and no other graph later, with the numbers of the eager step."""
+    if conditions and not on_device.CONDITIONS:
+        pytest.skip("this torch's branches may not update tensors")
+    monkeypatch.setattr(on_device, "CONDITIONS", conditions)
+    ps = parameters(dtype=torch.float64)
+    options = {"topC": 3, "decay": 0.9, "synced": synced, "lr": 0.01, "weight_decay": 0.1}
+    if eff in (SGD_C_eff, RMSprop_C_eff):
+        options["momentum"] = 0.9
+    fed = gradients(ps, steps=25)
+    eager, ours = twin(eff, ps, **options), twin(eff, ps, **options)
+    for grads in fed[:2]:
+        run(eager, [grads])
+        run(ours, [grads])
+    counter = CompileCounter()
+    step = compiled(ours, counter)
+    for t, grads in enumerate(fed[2:]):
+        if t == 8:
+            grads[0] = grads[0] * math.nan
+            before = [p.detach().clone() for p in params_of(ours)]
+        for p, g in zip(params_of(ours), grads):
+            p.grad = g.clone()
+        step()
+        run(eager, [grads])
+        if t == 8:  # the base update cannot be saved from a NaN, but the memory can
+            for optimizer in (ours, eager):
+                for p, value in zip(params_of(optimizer), before):
+                    p.data.copy_(value)
+                    for state in optimizer.state[p].values():
+                        if isinstance(state, torch.Tensor) and state.dim():
+                            state.zero_()
+        for p, q in zip(params_of(ours), params_of(eager)):
+            assert ours.memory(p).ages == eager.memory(q).ages
+    assert counter.frame_count == 1
+    torch.testing.assert_close(params_of(ours), params_of(eager), rtol=1e-9, atol=1e-9)
+    assert drift(ours) < 1e-12
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.usefixtures("quiet")
+def test_compiled_from_the_first_step():
+    """State comes to be before the graph is taken, so that the first step's is everyone's."""
+    for eff in (Adam_C_eff, SGD_C_eff):
+        ps = parameters()
+        optimizer = twin(eff, ps, **({"momentum": 0.9} if eff is SGD_C_eff else {}))
+        counter = CompileCounter()
+        step = compiled(optimizer, counter)
+        for grads in gradients(ps, steps=6):
+            for p, g in zip(params_of(optimizer), grads):
+                p.grad = g
+            step()
+        assert counter.frame_count == 1
+        assert len(optimizer.memory(params_of(optimizer)[0])) == 6
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.usefixtures("quiet")
+def test_compiled_with_the_default_backend():
+    """Once with generated code: the numbers of the eager step, and no drift after spikes."""
+    ps = parameters([(30, 40), (7,)])
+    options = {"topC": 3, "decay": 0.5, "lr": 0.001}
+    eager, ours = twin(Adam_C_eff, ps, **options), twin(Adam_C_eff, ps, **options)
+    step = compiled(ours, "inductor")
+    for t, grads in enumerate(gradients(ps, steps=30)):
+        grads = [g * (1e8 if t == 9 else 1) for g in grads]
+        for p, g in zip(params_of(ours), grads):
+            p.grad = g.clone()
+        step()
+        run(eager, [grads])
+        assert drift(ours) < 1e-5
+    torch.testing.assert_close(params_of(ours), params_of(eager), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.usefixtures("quiet")
+def test_compiled_and_eager_steps_in_turn():
+    ps = parameters(dtype=torch.float64)
+    eager, mixed = twin(Adam_C_eff, ps, topC=3), twin(Adam_C_eff, ps, topC=3)
+    counter = CompileCounter()
+    step = compiled(mixed, counter)
+    for t, grads in enumerate(gradients(ps, steps=24)):
+        for p, g in zip(params_of(mixed), grads):
+            p.grad = g.clone()
+        (step if t % 2 else mixed.step)()
+        run(eager, [grads])
+        if t == 15:
+            saved = pickle.dumps(mixed.state_dict())
+            mixed.load_state_dict(pickle.loads(saved))
+    torch.testing.assert_close(params_of(mixed), params_of(eager), rtol=1e-9, atol=1e-9)
+    assert counter.frame_count <= 2, "one more after the load"
+
+
+# ----------------------------------------------------------------------------- what it takes
+
+
+def test_bytes_of_the_state(eff):
+    p = torch.nn.Parameter(torch.zeros(1000))
+    for dtype, words in ((None, 7 + 1), (torch.bfloat16, 7 / 2 + 1)):
+        optimizer = eff([p], topC=7, buffer_dtype=dtype)
+        p.grad = torch.ones(1000)
+        optimizer.step()
+        memory = optimizer.state[p]["critical"]
+        tensors = [v for v in memory.values() if isinstance(v, torch.Tensor)]
+        assert sum(t.nbytes for t in tensors) == words * p.nbytes
+        assert sum(t.untyped_storage().nbytes() for t in tensors) == words * p.nbytes
+
+
+PEAK = """
+import resource, torch
+from cgtutor.optim_eff import Adam_C_eff
+torch.set_num_threads(1)
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def steps(p, optimizer):
+    for _ in range(8):
+        p.grad.normal_()
+        optimizer.step()
+def made(n):
+    p = torch.nn.Parameter(torch.zeros(n))
+    p.grad = torch.zeros(n)
+    return p, Adam_C_eff([p], topC=4, decay=0.5)
+steps(*made(2_000_000))  # libraries, and scratch, which is the same for all
+p, optimizer = made(24_000_000)
+before = peak()
+steps(p, optimizer)
+print((peak() - before) / p.nbytes)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss differs")
+def test_peak_memory_of_a_step():
+    """Two buffers for Adam, topC rows and their sum, and hardly more while it works."""
+    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
+    assert 6 < float(done.stdout) < 2 + 4 + 1 + 0.3
+
+
+def test_buffer_dtype(eff, path):
+    ps = parameters([(40, 50)])
+    fed = gradients(ps, steps=30)
+    options = {"topC": 4, "decay": 0.9, "lr": 0.001}
+    half, full = twin(eff, ps, buffer_dtype=torch.bfloat16, **options), twin(eff, ps, **options)
+    torch.testing.assert_close(run(half, fed), run(full, fed), rtol=0.05, atol=0.02)
+    (p,) = params_of(half)
+    memory = half.state[p]["critical"]
+    assert (memory["gradients"].dtype, memory["sum"].dtype) == (torch.bfloat16, torch.float32)
+    assert half.memory(p).ages == full.memory(params_of(full)[0]).ages
+    assert drift(half) < 1e-6, "the sum is that of the rows as they are kept"
+
+
+def test_what_a_row_cannot_hold_stays_out(eff, path):
+    w = torch.nn.Parameter(torch.zeros(2))
+    optimizer = eff([w], lr=0, buffer_dtype=torch.float16)
+    for g in ([1e6, 0.0], [3.0, 4.0]):
+        w.grad = torch.tensor(g)
+        optimizer.step()
+    assert optimizer.memory(w).priorities == pytest.approx([5 * 0.99])
+    assert optimizer.state[w]["critical"]["sum"].tolist() == [3, 4]
+
+
+def test_buffer_dtype_is_for_real_parameters(eff):
+    p = torch.nn.Parameter(torch.zeros(2, dtype=torch.complex64))
+    with pytest.raises(
+        ValueError, match=r"buffer_dtype must be None for complex parameters, got torch.bf"
+    ):
+        eff([p], buffer_dtype=torch.bfloat16)
+    q = torch.nn.Parameter(torch.zeros(2))
+    optimizer = eff([q], buffer_dtype=torch.bfloat16)
+    with pytest.raises(ValueError, match="buffer_dtype must be None"):
+        optimizer.add_param_group({"params": p})
+    assert len(optimizer.param_groups) == 1
+    optimizer.add_param_group({"params": p, "buffer_dtype": None})
+
+
+def test_buffer_dtype_may_change_in_mid_training(eff, path):
+    ps = parameters([(4,)])
+    optimizer = twin(eff, ps, topC=3)
+    run(optimizer, gradients(ps, steps=5))
+    (p,) = params_of(optimizer)
+    kept = optimizer.memory(p).gradients
+    optimizer.param_groups[0]["buffer_dtype"] = torch.bfloat16
+    p.grad = torch.zeros(4)
+    optimizer.step()
+    memory = optimizer.state[p]["critical"]
+    assert memory["gradients"].dtype == torch.bfloat16
+    assert_equal(optimizer.memory(p).gradients, [g.bfloat16() for g in kept])
+    assert drift(optimizer) < 1e-6
+
+
+# ------------------------------------------------------------------------ saving and loading
+
+
+def test_twins_take_over_from_each_other(eff):
+    """A training begun with one goes on with the other, in both directions."""
+    ps = parameters(dtype=torch.float64)
+    fed = gradients(ps, steps=40, missing=0.1)
+    options = {"topC": 4, "decay": 0.9, "aggr": "mean", "lr": 0.01}
+    expected = run(twin(TWINS[eff], ps, **options), fed)[-1]
+    for first, second in ((eff, TWINS[eff]), (TWINS[eff], eff)):
+        begun = twin(first, ps, **options)
+        run(begun, fed[:25])
+        goes_on = second(copy.deepcopy(params_of(begun)))
+        goes_on.load_state_dict(begun.state_dict())
+        torch.testing.assert_close(run(goes_on, fed[25:])[-1], expected, rtol=1e-11, atol=1e-11)
+        for p, q in zip(params_of(goes_on), params_of(begun)):
+            assert goes_on.state[p]["critical"].keys() != begun.state[q]["critical"].keys()
+
+
+def test_no_garbage_in_a_checkpoint(eff):
+    """Rows that hold nothing hold zeros, and what a checkpoint has there is not taken over."""
+    ps = parameters([(3,)])
+    optimizer = twin(eff, ps, topC=5)
+    run(optimizer, gradients(ps, steps=2))
+    saved = copy.deepcopy(optimizer.state_dict())
+    rows = saved["state"][0]["critical"]["gradients"]
+    assert (rows.count_nonzero(1) == torch.tensor([3, 3, 0, 0, 0])).all()
+    rows[2:] = math.nan
+    optimizer.load_state_dict(saved)
+    (p,) = params_of(optimizer)
+    assert (optimizer.state[p]["critical"]["gradients"][2:] == 0).all()
+
+
+def test_load_refuses_what_is_no_memory(eff):
+    optimizer = twin(eff, parameters([(2, 3)]), topC=2)
+    run(optimizer, [[torch.ones(2, 3)], [torch.ones(2, 3)]])
+    before = copy.deepcopy(optimizer.state_dict())
+    good = before["state"][0]["critical"]
+
+    def refuses(match, **changes):
+        state_dict = copy.deepcopy(before)
+        state_dict["state"][0]["critical"] |= changes
+        with pytest.raises(ValueError, match=match):
+            optimizer.load_state_dict(state_dict)
+        assert_equal(optimizer.state_dict(), before)
+
+    together = r"\['critical'\] must hold gradients, sum and ledger, tensors that fit together, got"
+    for name in ("gradients", "sum", "ledger"):
+        refuses(together, **{name: 3})
+        refuses(together, **{name: None})
+    refuses(together, ledger=good["ledger"][:2])
+    refuses(together, gradients=good["gradients"][:1])
+    refuses(
+        r"must hold gradients of shape \(2, 3\)",
+        gradients=torch.ones(2, 3, 2),
+        sum=torch.ones(3, 2),
+    )
+    finite = "must hold finite gradients"
+    refuses(finite, gradients=good["gradients"] * math.nan)
+    refuses(finite, sum=good["sum"] * math.nan)
+    refuses(finite, sum=good["sum"].bfloat16())
+    refuses(finite, sum=torch.ones(3))
+    refuses(finite, sum=good["sum"] * 2)
+    stored, born, norms, (seen, accepted, error) = good["ledger"]
+    for ledger in (
+        [[math.nan, 1.0], born, norms, [seen, accepted, error]],
+        [[-2.0, 1.0], born, norms, [seen, accepted, error]],
+        [stored, [1.0, 1.0], norms, [seen, accepted, error]],
+        [stored, born, [math.nan, 1.0], [seen, accepted, error]],
+        [stored, born, norms, [1.0, accepted, error]],
+        [stored, born, norms, [seen, accepted, math.inf]],
+    ):
+        refuses(finite, ledger=ledger)
+    optimizer.load_state_dict(before)
+    assert isinstance(optimizer.memory(params_of(optimizer)[0]), CriticalGradients)
+
+
+def test_readable_twin_refuses_what_is_no_memory(eff):
+    optimizer = twin(eff, parameters([(2, 3)]), topC=2)
+    run(optimizer, [[torch.ones(2, 3)]])
+    state_dict = optimizer.state_dict()
+    state_dict["state"][0]["critical"]["sum"] = None
+    with pytest.raises(ValueError, match="must hold gradients, sum and ledger"):
+        twin(TWINS[eff], parameters([(2, 3)])).load_state_dict(state_dict)
+
+
+def test_heaps_with_more_than_topc(eff):
+    """A readable optimizer's memory may keep more than topC until its next step."""
+    ps = parameters([(3,)])
+    theirs = twin(TWINS[eff], ps, topC=5, decay=1)
+    run(theirs, gradients(ps, steps=5))
+    theirs.param_groups[0]["topC"] = 2
+    ours = twin(eff, ps)
+    ours.load_state_dict(theirs.state_dict())
+    (p,) = params_of(ours)
+    assert len(ours.memory(p)) == 5
+    run(ours, [[torch.zeros(3)]])
+    assert ours.memory(p).priorities == theirs.memory(params_of(theirs)[0]).priorities[:2]
+    assert with_heaps(ours)["state"][0]["critical"]["heap"][0][2].shape == (3,)
+
+
+def test_public_names():
+    from cgtutor import optim_eff
+
+    for name in optim_eff.__all__:
+        assert getattr(optim_eff, name).__doc__
+    assert Adam_C_eff.__mro__[1] is base.StackedOptimizer
+    assert not issubclass(Adam_C_eff, Adam_C)
