@@ -269,7 +269,7 @@ def resized(
     slots = ledger[:-1]
     order = slots[:, BORN].argsort(descending=True)
     order = order[slots[order, PRIORITY].argsort(descending=True, stable=True)][:topC]
-    new["gradients"][: len(order)] = memory["gradients"][order]
+    new["gradients"][: len(order)] = memory["gradients"][order.to(memory["gradients"].device)]
     new["ledger"][: len(order)] = slots[order]
     new["ledger"][-1] = ledger[-1]
     resum(new["gradients"], new["sum"])

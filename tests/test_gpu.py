@@ -60,10 +60,8 @@ def test_a_step_never_waits(eff, how):
 
 
 def test_captured_in_a_cuda_graph(eff):
-    if "capturable" not in eff.__init__.__kwdefaults__:
-        how = {}  # SGD has nothing that keeps it from being captured
-    else:
-        how = {"capturable": True}
+    # SGD has nothing that keeps it from being captured
+    how = {"capturable": True} if "capturable" in eff.__init__.__kwdefaults__ else {}
     ps = parameters(SHAPES, torch.float64)
     fed = gradients(ps, steps=30)
     eager = eff(moved(ps), **OPTIONS, **how)

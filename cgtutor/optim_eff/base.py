@@ -69,23 +69,16 @@ class StackedOptimizer(CriticalGradientOptimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        compiling = torch.compiler.is_compiling()
         todo = []
         for group in self.param_groups:
             lists: list[list[Any]] = [[] for _ in range(self._lists)]
-            todo.append(
-                (
-                    group,
-                    lists,
-                    self._init_group(group, *lists, compiling=torch.compiler.is_compiling()),
-                )
-            )
+            special = self._init_group(group, *lists, compiling=compiling)
+            if lists[0]:
+                todo.append((group, lists, special))
         for group, lists, special in todo:
-            if not lists[0]:
-                continue
-            if torch.compiler.is_compiling() or any(p.device.type != "cpu" for p in lists[0]):
-                step_on_device(self, group, lists, special)
-            else:
-                step_on_cpu(self, group, lists, special)
+            unseeing = compiling or _elsewhere(lists[0])
+            (step_on_device if unseeing else step_on_cpu)(self, group, lists, special)
         return loss
 
     def _init_group(self, group: dict[str, Any], *lists: Any, compiling: bool = False) -> bool:
@@ -97,6 +90,7 @@ class StackedOptimizer(CriticalGradientOptimizer):
             self._checked_gradients()  # of all groups, before anything is changed
         special = super()._init_group(group, *lists)  # type: ignore[misc]
         topC, chosen = group["topC"], group["buffer_dtype"]
+        unseeing = compiling or _elsewhere(lists[0])
         for p, gradient in zip(lists[0], lists[1]):
             state = self.state[p]
             memory = state.get("critical")
@@ -110,7 +104,7 @@ class StackedOptimizer(CriticalGradientOptimizer):
                 if (rows.dtype, rows.shape[0], rows.device) != (dtype, topC, p.device):
                     resized = stack.resized(memory, p, topC, dtype)
                     memory = state["critical"] = self._placed(resized)
-            if compiling:
+            if unseeing:
                 memory["ledger"] = stack.on_device(memory["ledger"], p.device)
         return special
 
@@ -143,3 +137,7 @@ class StackedOptimizer(CriticalGradientOptimizer):
             heap = checked_state(name, saved, p)
             return self._placed(stack.from_heap(heap, p, group["topC"], group["buffer_dtype"]))
         return self._placed(stack.checked(name, saved, p))
+
+
+def _elsewhere(params: list[Tensor]) -> bool:
+    return any(p.device.type != "cpu" for p in params)

@@ -1,24 +1,37 @@
 """How long a step takes: our optimizers as multiples of torch's.
 
-    python tests/benchmarks/optimizer_speed.py [--sizes mlp encoder square large] [--repeats 15]
+    python tests/benchmarks/optimizer_speed.py [--sizes mlp encoder] [--families Adam]
 
-All candidates take turns, step by step, in one process, and a ratio is one of medians: what
-else the machine does then falls on all alike. Two regimes: with decay 0.7 every gradient enters
-the memory (the old priorities have faded), with decay 1 none does (a newcomer loses a tie).
+Each candidate takes turns with torch's fastest, step by step, in one process, and its ratio is
+one of medians: what else the machine does then falls on both alike. Two regimes: with decay 0.7
+every gradient enters the memory (the old priorities have faded), with decay 1 none does (a
+newcomer loses a tie). "State" is what lies in the optimizer's state, "peak" what a step needs
+at most beside parameters and gradients, both in words (4 bytes) for each parameter.
+
+The floor counts the words that have to be moved for each parameter, read or written, over those
+that torch's update moves. Adam alone: the gradient, the parameter and two averages twice, 7.
+To choose, the norm has to be known: the gradient once more, 8. The aggregate needs the sum, 9.
+An insertion reads the row that goes, writes it, and writes the sum: 12.
 """
 
 import argparse
+import gc
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from cgtutor import SGD_C, Adam_C
+import cgtutor
+from cgtutor import optim_eff
 
 Make = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+
+#: Number of timed steps, and what the sizes are.
+SIZES = {"mlp": 301, "encoder": 61, "square": 31, "large": 11, "giant": 11}
 
 
 def shapes(size: str) -> list[tuple[int, ...]]:
@@ -30,24 +43,43 @@ def shapes(size: str) -> list[tuple[int, ...]]:
         return [tuple(p.shape) for p in block.parameters()] * 4
     if size == "square":
         return [(1024, 1024)] * 10
-    return [(5_000_000,)] * 10  # large
+    if size == "large":
+        return [(5_000_000,)] * 10
+    return [(100_000_000,)] * 10  # giant
 
 
-#: Each family: what ours are compared with comes first.
-FAMILIES: dict[str, dict[str, Make]] = {
-    "Adam": {
-        "torch.optim.Adam(fused=True)": lambda p: torch.optim.Adam(p, fused=True),
-        "torch.optim.Adam(foreach=True)": lambda p: torch.optim.Adam(p, foreach=True),
-        "Adam_C, inserting": lambda p: Adam_C(p, fused=True, decay=0.7),
-        "Adam_C, not inserting": lambda p: Adam_C(p, fused=True, decay=1.0),
-    },
-    "SGD": {
-        "torch.optim.SGD(fused=True)": lambda p: torch.optim.SGD(p, lr=1e-3, fused=True),
-        "torch.optim.SGD(foreach=True)": lambda p: torch.optim.SGD(p, lr=1e-3, foreach=True),
-        "SGD_C, inserting": lambda p: SGD_C(p, fused=True, decay=0.7),
-        "SGD_C, not inserting": lambda p: SGD_C(p, fused=True, decay=1.0),
-    },
+#: For each family torch's update, the words it moves, and options that both sides get.
+FAMILIES: dict[str, tuple[type[torch.optim.Optimizer], int, dict[str, float]]] = {
+    "Adam": (torch.optim.Adam, 7, {}),
+    "AdamW": (torch.optim.AdamW, 7, {}),
+    "SGD": (torch.optim.SGD, 3, {"lr": 1e-3}),
+    "RMSprop": (torch.optim.RMSprop, 5, {}),
 }
+
+
+def candidates(family: str, compiled: bool) -> Iterator[tuple[str, Make, bool]]:
+    """Name, maker, and whether to compile; the first is what the others are compared with."""
+    base, _, options = FAMILIES[family]
+    kernels = ["foreach"] if family == "RMSprop" else ["fused", "foreach"]
+    for kernel in kernels:
+        name = f"torch.optim.{family}({kernel}=True)"
+        yield name, lambda p, k=kernel: base(p, **options, **{k: True}), False
+    readable = getattr(cgtutor, f"{family}_C")
+    eff = getattr(optim_eff, f"{family}_C_eff")
+    fast = {kernels[0]: True}
+    for regime, decay in (("inserting", 0.7), ("not inserting", 1.0)):
+        yield (
+            f"{family}_C, {regime}",
+            lambda p, d=decay: readable(p, **options, **fast, decay=d),
+            False,
+        )
+        yield f"{family}_C_eff, {regime}", lambda p, d=decay: eff(p, **options, decay=d), False
+        if compiled:
+            yield (
+                f"{family}_C_eff, compiled, {regime}",
+                lambda p, d=decay: eff(p, **options, decay=d),
+                True,
+            )
 
 
 def tensors(value: object) -> list[Tensor]:
@@ -59,54 +91,116 @@ def tensors(value: object) -> list[Tensor]:
     return [t for item in value for t in tensors(item)] if isinstance(value, (list, tuple)) else []
 
 
-def measure(size: str, family: dict[str, Make], repeats: int) -> dict[str, tuple[float, float]]:
-    """For each candidate the median time of a step (seconds) and its state (words a parameter)."""
-    optimizers = {}
-    for name, make in family.items():
-        parameters = [nn.Parameter(torch.randn(shape)) for shape in shapes(size)]
-        for p in parameters:
-            p.grad = torch.randn_like(p)
-        optimizers[name] = make(parameters)
-        for _ in range(12):  # fills the memory
-            optimizers[name].step()
-    times: dict[str, list[float]] = {name: [] for name in optimizers}
+class Peak:
+    """The memory in use now, and at most since the last :meth:`reset`, in bytes."""
+
+    def __init__(self, device: str) -> None:
+        self.cuda = device == "cuda"
+
+    def reset(self) -> None:
+        """Begin anew, from what is in use now."""
+        gc.collect()
+        if self.cuda:
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM = VmRSS
+
+    def __call__(self) -> int:
+        """The most so far."""
+        if self.cuda:
+            return torch.cuda.max_memory_allocated()
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def built(make: Make, size: str, device: str) -> torch.optim.Optimizer:
+    """An optimizer that has all its state, of parameters with gradients."""
+    parameters = [nn.Parameter(torch.randn(shape, device=device)) for shape in shapes(size)]
+    for p in parameters:
+        p.grad = torch.randn_like(p)
+    return make(parameters)
+
+
+def timed(step: Callable[[], object], device: str) -> float:
+    """Seconds that one step takes."""
+    if device == "cuda":
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        step()
+        end.record()
+        torch.cuda.synchronize()
+        return start.elapsed_time(end) / 1e3
+    begin = time.perf_counter()
+    step()
+    return time.perf_counter() - begin
+
+
+def measure(
+    family: str, name: str, make: Make, compile_it: bool, size: str, repeats: int, device: str
+) -> tuple[float, float, float, float]:
+    """Ratio to the family's first, seconds of that one, state and peak (words a parameter)."""
+    _, reference, _ = next(candidates(family, False))
+    words = 4 * sum(torch.Size(shape).numel() for shape in shapes(size))
+    base = built(reference, size, device)
+    base.step()
+    optimizer = built(make, size, device)
+    step: Callable[[], object] = optimizer.step
+    if compile_it:
+        torch._dynamo.reset()
+        step = torch.compile(optimizer.step, fullgraph=True)
+    peak = Peak(device)
+    peak.reset()
+    before = peak()
+    for _ in range(22):  # fills the memory
+        step()
+    most = peak() - before
+    times: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats):
-        for name, optimizer in optimizers.items():
-            start = time.perf_counter()
-            optimizer.step()
-            times[name].append(time.perf_counter() - start)
-    count = sum(torch.Size(shape).numel() for shape in shapes(size))
-    return {
-        name: (
-            statistics.median(times[name]),
-            sum(t.nbytes for state in optimizer.state.values() for t in tensors(state)) / 4 / count,
-        )
-        for name, optimizer in optimizers.items()
-    }
+        times[0].append(timed(base.step, device))
+        times[1].append(timed(step, device))
+    state = sum(t.nbytes for s in optimizer.state.values() for t in tensors(s))
+    first, ours = map(statistics.median, times)
+    return ours / first, first, state / words, most / words
 
 
 def main() -> None:
     """Measure and print one Markdown table for each family."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    sizes = ["mlp", "encoder", "square", "large"]
-    parser.add_argument("--sizes", nargs="+", choices=sizes, default=sizes)
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=[*SIZES][:4])
+    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=[*FAMILIES])
+    parser.add_argument(
+        "--repeats", type=int, help="timed steps; by default it depends on the size"
+    )
+    parser.add_argument("--no-compile", action="store_true", help="leave out compiled steps")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     arguments = parser.parse_args()
-    print(f"torch {torch.__version__}, {platform.machine()}, {torch.get_num_threads()} threads\n")
-    for name, family in FAMILIES.items():
-        columns = {size: measure(size, family, arguments.repeats) for size in arguments.sizes}
-        counts = {s: sum(torch.Size(shape).numel() for shape in shapes(s)) for s in columns}
-        first = next(iter(family))
-        print(f"| {name}: times {first} |", *(f"{counts[s]:,} |" for s in columns), "state |")
-        print("| --- |" + " --- |" * (len(columns) + 1))
-        for candidate in family:
-            ratios = [f"{c[candidate][0] / c[first][0]:.2f} |" for c in columns.values()]
-            words = columns[arguments.sizes[-1]][candidate][1]
-            print(f"| {candidate} |", *ratios, f"{words:.1f} words |")
+    where = platform.machine() if arguments.device == "cpu" else torch.cuda.get_device_name()
+    print(f"torch {torch.__version__}, {where}, {torch.get_num_threads()} threads\n")
+    counts = {s: sum(torch.Size(shape).numel() for shape in shapes(s)) for s in arguments.sizes}
+    for family in arguments.families:
+        rows = list(candidates(family, not arguments.no_compile))
+        first, moved = rows[0][0], FAMILIES[family][1]
+        print(f"| times {first} |", *(f"{counts[s]:,} |" for s in counts), "state | peak |")
+        print("| --- |" + " --- |" * (len(counts) + 2))
+        seconds: dict[str, float] = {}
+        for name, make, compile_it in rows[1:]:
+            cells = []
+            for size in arguments.sizes:
+                repeats = arguments.repeats or SIZES[size]
+                ratio, seconds[size], state, most = measure(
+                    family, name, make, compile_it, size, repeats, arguments.device
+                )
+                cells.append(f"{ratio:.2f} |")
+            print(f"| {name} |", *cells, f"{state:.1f} | {most:.1f} |", flush=True)
+        for regime, extra in (("inserting", 5), ("not inserting", 2)):
+            floor = f"{(moved + extra) / moved:.2f} |"
+            print(
+                f"| floor, {regime}: {moved + extra} words for {moved} |",
+                floor * len(counts),
+                "| |",
+            )
         print(
-            f"| (one step of {first}) |",
-            *(f"{c[first][0] * 1e3:.2f} ms |" for c in columns.values()),
-            "|\n",
+            f"| (one step of {first}) |", *(f"{seconds[s] * 1e3:.2f} ms |" for s in counts), "| |\n"
         )
 
 
