@@ -7,9 +7,11 @@ answer, so that "Run all" works on an unfinished notebook.
 from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from cgtutor.memory import CriticalGradients
 from cgtutor.optim import Adam_C
 from cgtutor.toys import digits, network
 from cgtutor.training import replay, train
@@ -63,3 +65,72 @@ def _choosy_memory(norms: Sequence[float], decay: float) -> str:
     if 3 * memory.refused >= len(norms) > 0:
         return f"Right! {found[0].upper()}{found[1:]}."
     return f"Not yet: {found}. Does a choosy memory forget faster or more slowly?"
+
+
+#: priorities (topC,), rows (topC, d), a norm (), a gradient (d,) -> new priorities, new rows
+Insert = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def branch_free_insert(insert: Insert) -> None:
+    """Notebook 07: the heap's insertion on tensors, without a look at a value."""
+    print(_branch_free_insert(insert))
+
+
+def _branch_free_insert(insert: Insert) -> str:
+    cases: dict[
+        str, list[float]
+    ] = {  # norms, one a step, with topC = 2 and priorities halved after each
+        "with the norms 4, 1, 3, 0.2 of the worked example": [4, 1, 3, 0.2],
+        "where nothing is large enough to enter": [8, 6, 1, 0.5],
+        "where a newcomer merely equals the smallest": [4, 2, 1],
+        "where every gradient enters": [1, 2, 3, 4, 5],
+        "with a gradient that is zero": [0, 1, 0, 3],
+        "with a NaN": [4, 1, float("nan"), 3],
+        "with an infinite gradient": [4, float("inf"), 1, 3],
+    }
+    try:
+        for case, norms in cases.items():
+            memory = CriticalGradients(topC=2, decay=0.5)
+            priorities, rows = torch.full((2,), -1.0), torch.zeros(2, 3)
+            for step, size in enumerate(norms, start=1):
+                gradient = torch.tensor([0.6, 0.0, 0.8]) * size
+                norm = torch.tensor(float(size))
+                memory.insert(norm.item(), gradient)
+                memory.fade()
+                given = priorities.clone(), rows.clone()
+                answer = insert(priorities, rows, norm, gradient)
+                if not isinstance(answer, tuple) or len(answer) != 2:
+                    return "Not yet: give back two things, the new priorities and the new rows."
+                if not all(torch.equal(a, b) for a, b in zip((priorities, rows), given)):
+                    return "Not yet: leave the tensors that come in as they are; make new ones."
+                priorities, rows = answer
+                if priorities.shape != (2,) or rows.shape != (2, 3):
+                    shapes = f"{tuple(priorities.shape)} and {tuple(rows.shape)}"
+                    return f"Not yet: for (2,) and (2, 3) came back {shapes}."
+                priorities = torch.where(priorities < 0, priorities, priorities / 2)
+                wrong = _against_heap(memory, priorities, rows)
+                if wrong:
+                    return f"Not yet: {case}, after step {step} {wrong}."
+    except Exception as error:  # whatever the answer does, the notebook goes on
+        return f"Not yet: it stopped with {type(error).__name__}: {error}"
+    try:  # on this device tensors have shapes and no values
+        empty = [torch.empty(shape, device="meta") for shape in ((2,), (2, 3), (), (3,))]
+        with torch.device("meta"):
+            insert(*empty)
+    except Exception:
+        return (
+            "Not yet: all numbers are right, but somewhere a value is looked at. `if`, `.item()`, "
+            "`float(...)` and an index such as `priorities[slot]` all wait for a GPU."
+        )
+    return f"Right! The same as the heap in {len(cases)} cases, without a look at a value."
+
+
+def _against_heap(memory: CriticalGradients, priorities: Tensor, rows: Tensor) -> str:
+    kept = sorted(p for p in priorities.tolist() if not p < 0)
+    expected = sorted(memory.priorities)
+    if kept != expected:
+        return f"the priorities are {kept}, those of the heap {expected}"
+    there = {tuple(row) for p, row in zip(priorities.tolist(), rows.tolist()) if not p < 0}
+    if there != {tuple(g.tolist()) for g in memory.gradients}:
+        return "the priorities are right, but not the rows"
+    return ""

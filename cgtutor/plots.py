@@ -11,9 +11,11 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter, StrMethodFormatter
 from torch import Tensor
 
+from cgtutor.speed import Task
 from cgtutor.training import Curves, Lifetimes
 
 STYLE: Any = {  # matplotlib's own type is a literal of all its settings
@@ -146,4 +148,93 @@ def lifetimes(lives: Lifetimes) -> Figure:
             ncols=3,
             title=f"topC = {lives.memory.topC}, decay = {lives.memory.decay:g}",
         )
+    return figure
+
+
+def timelines(runs: Mapping[str, Sequence[Task]]) -> Figure:
+    """What two processors do and when, one panel for each run, on a common scale."""
+    looks: dict[str, dict[str, Any]] = {
+        "launch": {"facecolor": BLUE},
+        "work": {"facecolor": ORANGE},
+        "wait": {"facecolor": "white", "edgecolor": GREY, "hatch": "////"},
+    }
+    names = {"launch": "CPU launches a job", "work": "GPU works", "wait": "CPU waits for a number"}
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            len(runs), 1, figsize=(8, 0.6 + 1.3 * len(runs)), sharex=True, squeeze=False
+        )
+        for ax, (title, tasks) in zip(axes[:, 0], runs.items()):
+            for kind, look in looks.items():
+                chosen = [task for task in tasks if task.kind == kind]
+                ax.barh(
+                    [task.processor for task in chosen],
+                    [task.end - task.start for task in chosen],
+                    left=[task.start for task in chosen],
+                    height=0.6,
+                    **{"edgecolor": "white", **look},
+                )
+            ax.set_title(title, loc="left", fontsize="medium")
+            ax.set(ylim=(1.6, -0.6))
+            ax.grid(visible=False, axis="y")
+        axes[-1, 0].set(xlabel="microseconds")
+        handles = [
+            Patch(label=names[kind], **{"edgecolor": "white", **look})
+            for kind, look in looks.items()
+        ]
+        figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    return figure
+
+
+def bars(
+    panels: Mapping[str, Mapping[str, float]],
+    xlabel: str,
+    lines: Mapping[str, Mapping[str, float]] | None = None,
+) -> Figure:
+    """Horizontal bars with their numbers, one panel for each group of them.
+
+    Args:
+        panels: by the panel's title, the bars' lengths by name.
+        xlabel: what the lengths are.
+        lines: by the panel's title, vertical lines to compare the bars with, by name.
+    """
+    dashes = ["--", ":"]
+    with plt.rc_context(STYLE):
+        rows = max(len(panel) for panel in panels.values())
+        figure, axes = plt.subplots(
+            1, len(panels), figsize=(8, 1.2 + 0.42 * rows), sharey=True, squeeze=False
+        )
+        for ax, (title, panel) in zip(axes[0], panels.items()):
+            drawn = ax.barh(list(panel), list(panel.values()), color=BLUE, height=0.6)
+            ax.bar_label(
+                drawn,
+                labels=[f"{v:.3g}" for v in panel.values()],
+                padding=3,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+            )
+            for (name, x), dash in zip((lines or {}).get(title, {}).items(), dashes):
+                ax.axvline(x, color=ORANGE, linestyle=dash, label=name)
+            ax.set(xlabel=xlabel, xlim=(0, 1.18 * max(panel.values())))
+            ax.set_title(title, fontsize="medium")
+            ax.grid(visible=False, axis="y")
+        axes[0, 0].invert_yaxis()
+        if lines:
+            handles, labels = axes[0, 0].get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside upper center", ncols=2)
+    return figure
+
+
+def relative_errors(errors: Mapping[str, Sequence[float]]) -> Figure:
+    """Relative errors after each insertion, on a logarithmic scale."""
+    with plt.rc_context(STYLE):
+        figure, ax = plt.subplots(figsize=(7, 3.6))
+        for name, look in _looks(errors):
+            ax.plot(
+                range(1, len(errors[name]) + 1),
+                errors[name],
+                label=name,
+                color=look["color"],
+                linestyle=look["linestyle"],
+            )
+        ax.set(xlabel="insertions", ylabel="relative error of the sum", yscale="log")
+        figure.legend(loc="outside upper center", ncols=2)
     return figure

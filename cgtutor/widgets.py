@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from cgtutor import plots
+from cgtutor.speed import words
 from cgtutor.training import replay
 
 
@@ -80,4 +81,29 @@ def memory_explorer(norms: Sequence[float]) -> Explorer:
             ),
         },
         goal="with topC = 5, remember one gradient for 25 steps or more.",
+    )
+
+
+def words_explorer() -> Explorer:
+    """Words moved in a step by the two ways to an aggregate, by ``topC`` and by what happens."""
+
+    def draw(topC: int, inserting: bool, update: int) -> Figure:
+        title = f"torch's update alone: {update}"
+        return plots.bars(
+            {title: words(topC, inserting, update)},
+            "words moved for each parameter of the model",
+            {title: {"torch's update alone": update}},
+        )
+
+    return Explorer(
+        draw,
+        {
+            "topC": ipywidgets.IntSlider(20, 1, 40, description="topC", continuous_update=False),
+            "inserting": ipywidgets.Checkbox(True, description="the gradient enters"),
+            "update": ipywidgets.Dropdown(
+                options=[("SGD", 3), ("RMSprop", 5), ("Adam", 7)], value=7, description="update"
+            ),
+        },
+        goal="find the smallest topC for which the running sum moves fewer words, "
+        "once with and once without the gradient entering.",
     )

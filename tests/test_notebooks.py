@@ -231,9 +231,10 @@ def test_check_sees_what_changed(messy, monkeypatch, capsys):
         other[5, 5] = value
         assert regenerate._same_picture(png(white), png(other)) is expected
     assert not regenerate._same_picture(png(white), png(white[:5]))
-    assert found(lambda n: n.cells[2].outputs[0].data.update({"image/png": png(white)})) == [
-        "a picture in cell 2: import matplotlib.pyplot as plt"
-    ]
+    redrawn = [lambda n: n.cells[2].outputs[0].data.update({"image/png": png(white)})]
+    assert found(redrawn[0]) == ["a picture in cell 2: import matplotlib.pyplot as plt"]
+    stored.cells[2].metadata["tags"] = [regenerate.MEASURED_TAG]
+    assert found(redrawn[0]) == []
 
 
 def test_a_warning_is_refused(tmp_path, monkeypatch):

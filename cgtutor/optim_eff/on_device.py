@@ -81,11 +81,11 @@ def step_on_device(
             remember(piece)
             refresh(piece)
     else:
-        here = _on_cpu_and_begun(lists)
-        if here:
+        branches = _on_cpu_and_begun(lists)
+        if branches:
             lists = optimizer._hoisted(group, lists)
         piece = whole(list(range(len(params))), lists, memories)
-        if here and CONDITIONS:
+        if branches and CONDITIONS:
             enter = torch.stack([c[1] for c in choices])
             _either(enter.all(), [update, put_in], [update], piece)
             _either(enter.any() & ~enter.all(), [remember], [], piece)

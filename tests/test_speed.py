@@ -1,0 +1,204 @@
+"""What notebook 07 is made of: the queue, the count of words, the stopwatch, the check."""
+
+import base64
+import io
+
+import matplotlib
+import matplotlib.pyplot as plt
+import pytest
+import torch
+from torch.optim import SGD
+
+from cgtutor import SGD_C, exercises, plots, widgets
+from cgtutor.speed import queue, running_sum_errors, step_times, words
+
+matplotlib.use("agg")
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+def test_queue_by_hand():
+    """One tensor, launch 5, work 8, answer 10: with a look the second job starts 10 later."""
+    looks = queue(1, look=True)
+    assert [(t.processor, t.kind, t.start, t.end) for t in looks] == [
+        ("CPU", "launch", 0, 5),
+        ("GPU", "work", 5, 13),
+        ("CPU", "wait", 5, 23),
+        ("CPU", "launch", 23, 28),
+        ("GPU", "work", 28, 36),
+    ]
+    never = queue(1, look=False)
+    assert [(t.start, t.end) for t in never if t.processor == "GPU"] == [(5, 13), (13, 21)]
+    assert all(t.kind != "wait" for t in never)
+    slow_launch = queue(2, look=False, launch=20)  # then the GPU waits for the CPU
+    assert [t.start for t in slow_launch if t.processor == "GPU"] == [20, 40, 60, 80]
+
+
+def test_words():
+    assert words(20, True, 7) == {"adding all rows": 29, "running sum": 12}
+    assert words(20, False, 7) == {"adding all rows": 28, "running sum": 9}
+    assert words(1, True, 3) == {"adding all rows": 6, "running sum": 8}
+
+
+def test_step_times(monkeypatch):
+    """The median, of steps that take turns, after those that fill the memory."""
+    clock = iter(range(10_000))
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(clock)))
+    order = []
+
+    class Watched(SGD):
+        def step(self):
+            order.append(self.param_groups[0]["name"])
+            for _ in range(self.param_groups[0]["ticks"]):
+                next(clock)
+
+    def maker(name, ticks):
+        def make(params, lr):
+            return Watched([{"params": params, "name": name, "ticks": ticks}], lr)
+
+        return make
+
+    times = step_times({"a": maker("a", 1), "b": maker("b", 4)}, [(2, 3), ()], repeats=3, fill=2)
+    assert times == {"a": 2.0, "b": 5.0}
+    assert order == ["a", "b"] * 5
+
+
+def test_step_times_of_real_steps():
+    times = step_times({"SGD_C": lambda p, lr: SGD_C(p, lr)}, [(2,)], repeats=3, fill=1)
+    assert times["SGD_C"] > 0
+
+
+def test_running_sum_errors():
+    norms = [10.0 ** (-t / 500) for t in range(2000)]
+    left_alone, renewed = running_sum_errors(norms), running_sum_errors(norms, every=64)
+    assert left_alone[:63] == renewed[:63]
+    assert left_alone[-1] > 30 * renewed[-1]
+    assert max(renewed) < 1e-5
+
+
+# ------------------------------------------------------------------------------- figures
+
+
+def test_timelines():
+    runs = {"looks": queue(2, True), "never": queue(2, False)}
+    figure = plots.timelines(runs)
+    assert [ax.get_title("left") for ax in figure.axes] == ["looks", "never"]
+    for ax, tasks in zip(figure.axes, runs.values()):
+        drawn = sorted((b.get_x(), b.get_x() + b.get_width()) for b in ax.patches)
+        assert drawn == sorted((t.start, t.end) for t in tasks)
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["CPU launches a job", "GPU works", "CPU waits for a number"]
+
+
+def test_bars():
+    figure = plots.bars(
+        {"one": {"a": 1, "b": 2.5}, "two": {"a": 3, "b": 4}}, "x", {"one": {"l": 2}}
+    )
+    left, right = figure.axes
+    assert [b.get_width() for b in left.patches] == [1, 2.5]
+    assert [b.get_width() for b in right.patches] == [3, 4]
+    assert [text.get_text() for text in left.texts] == ["1", "2.5"]
+    assert left.lines[0].get_xdata()[0] == 2
+    assert not right.lines
+    assert not plots.bars({"one": {"a": 1}}, "x").legends
+
+
+def test_relative_errors():
+    figure = plots.relative_errors({"a": [1e-3, 1e-2], "b": [1e-7, 1e-7]})
+    (ax,) = figure.axes
+    assert [list(line.get_ydata()) for line in ax.lines] == [[1e-3, 1e-2], [1e-7, 1e-7]]
+    assert ax.get_yscale() == "log"
+
+
+def test_words_explorer_draws_the_static_figure():
+    explorer = widgets.words_explorer()
+    top_c, inserting, update = explorer.children[1:4]
+    top_c.value, inserting.value, update.value = 5, False, 3
+    expected = io.BytesIO()
+    title = "torch's update alone: 3"
+    plots.bars(
+        {title: words(5, False, 3)},
+        "words moved for each parameter of the model",
+        {title: {"torch's update alone": 3}},
+    ).savefig(expected, format="png")
+    assert base64.b64encode(expected.getvalue()).decode() in explorer.children[-1].value
+
+
+# -------------------------------------------------------------------------------- the check
+
+
+def here(priorities, norm, at="argmin", larger=torch.gt, finite=True):
+    """In which slot the newcomer goes, if anywhere."""
+    slot = torch.arange(len(priorities)) == getattr(priorities, at)()
+    enters = larger(norm, priorities.amin())
+    return slot & enters & norm.isfinite() if finite else slot & enters
+
+
+def chosen(slot, priorities, rows, norm, gradient):
+    return torch.where(slot, norm, priorities), torch.where(slot[:, None], gradient, rows)
+
+
+def right(priorities, rows, norm, gradient):
+    return chosen(here(priorities, norm), priorities, rows, norm, gradient)
+
+
+def multiplied(priorities, rows, norm, gradient):
+    slot = here(priorities, norm)
+    return torch.where(slot, norm, priorities), rows + slot.float()[:, None] * (gradient - rows)
+
+
+def with_if(priorities, rows, norm, gradient):
+    priorities, rows, slot = priorities.clone(), rows.clone(), priorities.argmin()
+    if norm > priorities[slot] and norm.isfinite():
+        priorities[slot], rows[slot] = norm, gradient
+    return priorities, rows
+
+
+def with_index(priorities, rows, norm, gradient):
+    priorities, rows, slot = priorities.clone(), rows.clone(), priorities.argmin()
+    enters = (norm > priorities[slot]) & norm.isfinite()
+    priorities[slot] = torch.where(enters, norm, priorities[slot])
+    rows[slot] = torch.where(enters, gradient, rows[slot])
+    return priorities, rows
+
+
+def in_place(priorities, rows, norm, gradient):
+    priorities[priorities.argmin()] = norm
+    return priorities, rows
+
+
+WRONG = {
+    "the priorities are []": lambda p, r, n, g: (p, r),
+    "with a NaN, after step 3 the priorities are right, but not the rows": multiplied,
+    "somewhere a value is looked at": with_if,
+    "somewhere a value is looked at. ": with_index,
+    "merely equals the smallest": lambda p, r, n, g: chosen(
+        here(p, n, larger=torch.ge), p, r, n, g
+    ),
+    "with an infinite gradient": lambda p, r, n, g: chosen(here(p, n, finite=False), p, r, n, g),
+    "after step 2 the priorities are [0.5]": lambda p, r, n, g: chosen(
+        here(p, n, at="argmax"), p, r, n, g
+    ),
+    "but not the rows": lambda p, r, n, g: (right(p, r, n, g)[0], r),
+    "leave the tensors that come in": in_place,
+    "give back two things": lambda p, r, n, g: None,
+    "came back (3,) and (2, 3)": lambda p, r, n, g: (torch.cat([p, n[None]]), r),
+    "it stopped with TypeError": lambda p, r: (p, r),
+}
+
+
+@pytest.mark.parametrize("why", WRONG)
+def test_branch_free_insert_rejects(why, capsys):
+    exercises.branch_free_insert(WRONG[why])
+    said = capsys.readouterr().out
+    assert said.startswith("Not yet: ")
+    assert why.strip() in said
+
+
+def test_branch_free_insert_accepts(capsys):
+    exercises.branch_free_insert(right)
+    assert capsys.readouterr().out.startswith("Right! ")
