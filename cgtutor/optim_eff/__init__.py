@@ -3,7 +3,8 @@
 Each is the twin of a class in :mod:`cgtutor.optim` and computes the same for the same
 hyperparameters; by default it keeps more gradients for longer and adds their mean
 (``topC=20, decay=0.99, aggr="sum"``), as the ``_eff`` classes of the authors' package
-``cgoptimizer`` do whatever ``aggr`` and ``kappa`` say. A checkpoint of one can be loaded into the other.
+``cgoptimizer`` do, whatever ``aggr`` and ``kappa`` say. A checkpoint of either can be loaded
+into the other.
 
 What is different is where the memory lies (:mod:`cgtutor.stack`): the kept gradients of a
 parameter are the rows of one tensor, with a running sum, so that an aggregate costs the same for
