@@ -77,15 +77,13 @@ def branch_free_insert(insert: Insert) -> None:
 
 
 def _branch_free_insert(insert: Insert) -> str:
-    cases: dict[
-        str, list[float]
-    ] = {  # norms, one a step, with topC = 2 and priorities halved after each
-        "with the norms 4, 1, 3, 0.2 of the worked example": [4, 1, 3, 0.2],
+    cases: dict[str, list[float]] = {  # norms, one a step; topC = 2, decay = 0.5
+        "with the norms 4, 1, 3, 0.2": [4, 1, 3, 0.2],
         "where nothing is large enough to enter": [8, 6, 1, 0.5],
-        "where a newcomer merely equals the smallest": [4, 2, 1],
+        "where a newcomer merely equals the smallest and so must stay out": [4, 2, 1],
         "where every gradient enters": [1, 2, 3, 4, 5],
         "with a gradient that is zero": [0, 1, 0, 3],
-        "with a NaN": [4, 1, float("nan"), 3],
+        "with a NaN (and 0 times NaN is NaN)": [4, 1, float("nan"), 3],
         "with an infinite gradient": [4, float("inf"), 1, 3],
     }
     try:
@@ -96,7 +94,6 @@ def _branch_free_insert(insert: Insert) -> str:
                 gradient = torch.tensor([0.6, 0.0, 0.8]) * size
                 norm = torch.tensor(float(size))
                 memory.insert(norm.item(), gradient)
-                memory.fade()
                 given = priorities.clone(), rows.clone()
                 answer = insert(priorities, rows, norm, gradient)
                 if not isinstance(answer, tuple) or len(answer) != 2:
@@ -107,30 +104,32 @@ def _branch_free_insert(insert: Insert) -> str:
                 if priorities.shape != (2,) or rows.shape != (2, 3):
                     shapes = f"{tuple(priorities.shape)} and {tuple(rows.shape)}"
                     return f"Not yet: for (2,) and (2, 3) came back {shapes}."
-                priorities = torch.where(priorities < 0, priorities, priorities / 2)
                 wrong = _against_heap(memory, priorities, rows)
                 if wrong:
-                    return f"Not yet: {case}, after step {step} {wrong}."
+                    return f"Not yet: {case}: after insertion {step} {wrong}."
+                memory.fade()
+                priorities = torch.where(priorities < 0, priorities, priorities / 2)
     except Exception as error:  # whatever the answer does, the notebook goes on
-        return f"Not yet: it stopped with {type(error).__name__}: {error}"
+        hint = " (For rows, write here[:, None].)" if "must match" in str(error) else ""
+        return f"Not yet: it stopped with {type(error).__name__}: {error}{hint}"
     try:  # on this device tensors have shapes and no values
-        empty = [torch.empty(shape, device="meta") for shape in ((2,), (2, 3), (), (3,))]
-        with torch.device("meta"):
-            insert(*empty)
-    except Exception:
+        insert(*(torch.empty(shape, device="meta") for shape in ((2,), (2, 3), (), (3,))))
+    except Exception as error:
         return (
-            "Not yet: all numbers are right, but somewhere a value is looked at. `if`, `.item()`, "
-            "`float(...)` and an index such as `priorities[slot]` all wait for a GPU."
+            "Not yet: all numbers are right, but not on a device where tensors have no values. "
+            "Either a value is looked at (by `if`, `and`, `not`, `.item()`, `float(...)` or an "
+            "index such as `priorities[slot]`), or a tensor was made on another device: "
+            f"arange takes device=priorities.device. There it stopped with: {error}"
         )
     return f"Right! The same as the heap in {len(cases)} cases, without a look at a value."
 
 
 def _against_heap(memory: CriticalGradients, priorities: Tensor, rows: Tensor) -> str:
-    kept = sorted(p for p in priorities.tolist() if not p < 0)
+    kept = sorted(p for p in priorities.tolist() if p != -1)
     expected = sorted(memory.priorities)
     if kept != expected:
-        return f"the priorities are {kept}, those of the heap {expected}"
-    there = {tuple(row) for p, row in zip(priorities.tolist(), rows.tolist()) if not p < 0}
+        return f"the filled slots have the priorities {kept}, the heap {expected}"
+    there = {tuple(row) for p, row in zip(priorities.tolist(), rows.tolist()) if p != -1}
     if there != {tuple(g.tolist()) for g in memory.gradients}:
-        return "the priorities are right, but not the rows"
+        return "the priorities are right, but the rows hold other gradients than the heap"
     return ""

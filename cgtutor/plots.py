@@ -155,10 +155,16 @@ def timelines(runs: Mapping[str, Sequence[Task]]) -> Figure:
     """What two processors do and when, one panel for each run, on a common scale."""
     looks: dict[str, dict[str, Any]] = {
         "launch": {"facecolor": BLUE},
-        "work": {"facecolor": ORANGE},
         "wait": {"facecolor": "white", "edgecolor": GREY, "hatch": "////"},
+        "norm": {"facecolor": "#E69F00", "hatch": ".."},
+        "insert": {"facecolor": ORANGE},
     }
-    names = {"launch": "CPU launches a job", "work": "GPU works", "wait": "CPU waits for a number"}
+    names = {
+        "launch": "CPU launches a job",
+        "wait": "CPU waits for a number",
+        "norm": "GPU takes a norm",
+        "insert": "GPU inserts",
+    }
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
             len(runs), 1, figsize=(8, 0.6 + 1.3 * len(runs)), sharex=True, squeeze=False
@@ -173,7 +179,8 @@ def timelines(runs: Mapping[str, Sequence[Task]]) -> Figure:
                     height=0.6,
                     **{"edgecolor": "white", **look},
                 )
-            ax.set_title(title, loc="left", fontsize="medium")
+            end = max(task.end for task in tasks)
+            ax.set_title(f"{title}: {end:g} microseconds", loc="left", fontsize="medium")
             ax.set(ylim=(1.6, -0.6))
             ax.grid(visible=False, axis="y")
         axes[-1, 0].set(xlabel="microseconds")
@@ -181,23 +188,26 @@ def timelines(runs: Mapping[str, Sequence[Task]]) -> Figure:
             Patch(label=names[kind], **{"edgecolor": "white", **look})
             for kind, look in looks.items()
         ]
-        figure.legend(handles=handles, loc="outside upper center", ncols=3)
+        figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize="small")
     return figure
 
 
 def bars(
     panels: Mapping[str, Mapping[str, float]],
     xlabel: str,
-    lines: Mapping[str, Mapping[str, float]] | None = None,
+    lines: Mapping[str, float] | None = None,
+    longest: float | None = None,
 ) -> Figure:
-    """Horizontal bars with their numbers, one panel for each group of them.
+    """Horizontal bars with their numbers, one panel for each group of them, on a common scale.
 
     Args:
         panels: by the panel's title, the bars' lengths by name.
         xlabel: what the lengths are.
-        lines: by the panel's title, vertical lines to compare the bars with, by name.
+        lines: vertical lines to compare the bars with, by name.
+        longest: where the scale ends; by default after the longest bar.
     """
     dashes = ["--", ":"]
+    longest = longest or 1.18 * max(v for panel in panels.values() for v in panel.values())
     with plt.rc_context(STYLE):
         rows = max(len(panel) for panel in panels.values())
         figure, axes = plt.subplots(
@@ -211,9 +221,9 @@ def bars(
                 padding=3,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
             )
-            for (name, x), dash in zip((lines or {}).get(title, {}).items(), dashes):
+            for (name, x), dash in zip((lines or {}).items(), dashes):
                 ax.axvline(x, color=ORANGE, linestyle=dash, label=name)
-            ax.set(xlabel=xlabel, xlim=(0, 1.18 * max(panel.values())))
+            ax.set(xlabel=xlabel, xlim=(0, longest))
             ax.set_title(title, fontsize="medium")
             ax.grid(visible=False, axis="y")
         axes[0, 0].invert_yaxis()

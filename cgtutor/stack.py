@@ -35,9 +35,6 @@ EMPTY = -1.0
 TOLERANCE = 8e-6
 
 
-_UNITS = {d: torch.finfo(d).eps / 2 for d in (torch.float32, torch.float64)}
-_UNITS.update({torch.complex64: _UNITS[torch.float32], torch.complex128: _UNITS[torch.float64]})
-
 #: A ledger in Python: priorities, births and norms of the slots, and the last row.
 Ledger = list[list[float]]
 
@@ -192,10 +189,14 @@ def on_device(ledger: Tensor | Ledger, device: torch.device) -> Tensor:
 def limits(
     group: dict[str, Any], memories: list[dict[str, Any]]
 ) -> tuple[float, float, list[float]]:
-    """What :func:`choose` and :func:`offer` take beside the newcomers."""
-    dtype = group["buffer_dtype"]
-    largest = math.inf if dtype is None else torch.finfo(dtype).max
-    return group["decay"], largest, [_UNITS[m["sum"].dtype] for m in memories]
+    """What :func:`choose` and :func:`offer` take beside the newcomers.
+
+    A gradient is too large if a row could not hold it, or the sum not a memory full of its kind.
+    """
+    largest = min(torch.finfo(m["sum"].dtype).max for m in memories) / group["topC"]
+    if group["buffer_dtype"] is not None:
+        largest = min(largest, torch.finfo(group["buffer_dtype"]).max)
+    return group["decay"], largest, [torch.finfo(m["sum"].dtype).eps / 2 for m in memories]
 
 
 def weights(kept: Tensor, aggr: str, kappa: float) -> tuple[Tensor, Tensor]:
@@ -207,7 +208,8 @@ def weights(kept: Tensor, aggr: str, kappa: float) -> tuple[Tensor, Tensor]:
 
 def aggregate(gradient: Tensor, total: Tensor, own: Tensor, each: Tensor) -> Tensor:
     """``own * gradient + each * total``, in the gradient's dtype."""
-    return torch.addcmul(gradient.to(total.dtype) * own, total, each).to(gradient.dtype)
+    precise = gradient.to(torch.promote_types(gradient.dtype, total.dtype))
+    return torch.addcmul(precise * own, total.to(precise.dtype), each).to(gradient.dtype)
 
 
 def replace(
@@ -251,12 +253,6 @@ def resum_part(gradients: Tensor, total: Tensor, step: Tensor, parts: int) -> No
     total.index_copy_(0, index, gradients.index_select(1, index).sum(0, dtype=total.dtype))
 
 
-def _is_sum(total: Tensor, gradients: Tensor) -> bool:
-    """Whether it is, but for rounding."""
-    error = norm(total - gradients.sum(0, dtype=total.dtype))
-    return bool(error <= 1e-3 * sum(norm(row) for row in gradients))
-
-
 def resized(
     memory: dict[str, Tensor], p: Tensor, topC: int, dtype: torch.dtype
 ) -> dict[str, Tensor]:
@@ -298,8 +294,9 @@ def from_heap(
     memory = empty(p, max(topC, len(heap)), dtype or p.dtype)
     for i, (priority, born, gradient) in enumerate(heap):
         memory["gradients"][i] = gradient
-        memory["ledger"][i] = torch.tensor([priority, born, norm(gradient)])
-    memory["ledger"][-1] = torch.tensor([state["seen"], state["accepted"], 0.0])
+        memory["ledger"][i] = torch.tensor([priority, born, norm(gradient)], dtype=wide(p.device))
+    counts = [state["seen"], state["accepted"], 0.0]
+    memory["ledger"][-1] = torch.tensor(counts, dtype=wide(p.device))
     resum(memory["gradients"], memory["sum"])
     return memory
 
@@ -311,7 +308,7 @@ def checked(name: str, saved: Any, p: Tensor) -> dict[str, Tensor]:
         ValueError: it is not the content of a memory, or not of this parameter's.
     """
     try:
-        memory = {k: saved[k].to(p.device) for k in ("gradients", "sum")}
+        memory = {k: saved[k].to(p.device).clone() for k in ("gradients", "sum")}  # none expanded
         ledger = on_device(saved["ledger"], p.device)
         memory["ledger"] = ledger = ledger.to(p.device, wide(p.device))
         filled = ledger[:-1, PRIORITY] != EMPTY
@@ -322,7 +319,7 @@ def checked(name: str, saved: Any, p: Tensor) -> dict[str, Tensor]:
             and memory["sum"].shape == memory["gradients"].shape[1:]
             and memory["sum"].dtype == _sum_dtype(memory["gradients"].dtype)
             and bool(ledger.isfinite().all() and memory["sum"].isfinite().all())
-            and _is_sum(memory["sum"], memory["gradients"])
+            and bool((ledger[:-1, NORM] >= 0).all() and ledger[-1, DRIFT] >= 0)
         )
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
         raise ValueError(
@@ -333,7 +330,11 @@ def checked(name: str, saved: Any, p: Tensor) -> dict[str, Tensor]:
     if not sound:
         shapes = {k: (tuple(v.shape), v.dtype) for k, v in memory.items()}
         raise ValueError(
-            f"{name} must hold finite gradients (topC, *shape), their sum in float32 or wider, and "
-            f"a ledger (topC + 1, 3), got {shapes} and values that are no such thing"
+            f"{name} must hold finite gradients (topC, *shape), a sum of this shape in float32 or "
+            f"wider, and a ledger (topC + 1, 3), got {shapes} or values that are none"
         )
+    # what was saved must go on to the bit, unless it was left to drift
+    exact = memory["gradients"].sum(0, dtype=memory["sum"].dtype)
+    if norm(memory["sum"] - exact) > TOLERANCE * ledger[:-1, NORM].sum():
+        memory["sum"], ledger[-1, DRIFT] = exact, 0
     return memory

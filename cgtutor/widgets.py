@@ -88,11 +88,12 @@ def words_explorer() -> Explorer:
     """Words moved in a step by the two ways to an aggregate, by ``topC`` and by what happens."""
 
     def draw(topC: int, inserting: bool, update: int) -> Figure:
-        title = f"torch's update alone: {update}"
+        happens = "the gradient enters" if inserting else "it does not enter"
         return plots.bars(
-            {title: words(topC, inserting, update)},
+            {f"topC = {topC}, {happens}": words(topC, inserting, update)},
             "words moved for each parameter of the model",
-            {title: {"torch's update alone": update}},
+            {f"torch's update alone: {update}": update},
+            longest=55,
         )
 
     return Explorer(

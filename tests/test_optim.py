@@ -268,8 +268,9 @@ def test_models_that_change_their_dtype(optimizer_class):
     assert optimizer.memory(w).gradients[0].tolist() == [1e100, 2]
 
 
-def test_changed_shapes_are_refused_before_anything_changes():
-    w, optimizer = small(SGD_C)
+@pytest.mark.parametrize("optimizer_class", [SGD_C, SGD_C_eff])
+def test_changed_shapes_are_refused_before_anything_changes(optimizer_class):
+    w, optimizer = small(optimizer_class)
     feed(w, optimizer, [1, 2])
     w.grad = None
     w.data = torch.ones(1, dtype=torch.float64)
@@ -715,6 +716,9 @@ def test_memory_keeps_its_dtype_on_load(optimizer_class):
     optimizer.load_state_dict(saved.state_dict())
     assert optimizer.memory(p).gradients[0].tolist() == [1e6, 1.0]
     assert optimizer.memory(p).gradients[0].dtype == torch.float32
+    p.grad = torch.ones_like(p)
+    optimizer.step()
+    assert optimizer.memory(p).gradients[0].tolist() == [1e6, 1.0]
 
 
 @pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step:UserWarning")

@@ -22,19 +22,23 @@ def _close_figures():
 
 
 def test_queue_by_hand():
-    """One tensor, launch 5, work 8, answer 10: with a look the second job starts 10 later."""
-    looks = queue(1, look=True)
-    assert [(t.processor, t.kind, t.start, t.end) for t in looks] == [
+    """Launch 5, work 8, answer 10."""
+    assert [tuple(task) for task in queue(1, looks="each")] == [
         ("CPU", "launch", 0, 5),
-        ("GPU", "work", 5, 13),
+        ("GPU", "norm", 5, 13),
         ("CPU", "wait", 5, 23),
         ("CPU", "launch", 23, 28),
-        ("GPU", "work", 28, 36),
+        ("GPU", "insert", 28, 36),
     ]
-    never = queue(1, look=False)
-    assert [(t.start, t.end) for t in never if t.processor == "GPU"] == [(5, 13), (13, 21)]
+    never = queue(2, looks="never")
+    assert [(t.kind, t.start, t.end) for t in never if t.processor == "GPU"] == [
+        *(("norm", 5, 13), ("norm", 13, 21), ("insert", 21, 29), ("insert", 29, 37)),
+    ]
     assert all(t.kind != "wait" for t in never)
-    slow_launch = queue(2, look=False, launch=20)  # then the GPU waits for the CPU
+    once = queue(2, looks="once")
+    assert [(t.start, t.end) for t in once if t.kind == "wait"] == [(10, 31)]
+    assert [t.start for t in once if t.kind == "insert"] == [36, 44]
+    slow_launch = queue(2, looks="never", launch=20)  # then the GPU waits for the CPU
     assert [t.start for t in slow_launch if t.processor == "GPU"] == [20, 40, 60, 80]
 
 
@@ -72,6 +76,15 @@ def test_step_times_of_real_steps():
     assert times["SGD_C"] > 0
 
 
+def test_step_times_on_a_gpu_wait_for_it(monkeypatch):
+    """Before and after each step; here the device is a stand-in."""
+    waits = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waits.append(1))
+    monkeypatch.setattr("torch.zeros", lambda *_, device, **__: torch.ones(2))
+    step_times({"SGD": lambda p, lr: SGD(p, lr)}, [(2,)], "cuda", repeats=3, fill=1)
+    assert len(waits) == 8
+
+
 def test_running_sum_errors():
     norms = [10.0 ** (-t / 500) for t in range(2000)]
     left_alone, renewed = running_sum_errors(norms), running_sum_errors(norms, every=64)
@@ -84,27 +97,31 @@ def test_running_sum_errors():
 
 
 def test_timelines():
-    runs = {"looks": queue(2, True), "never": queue(2, False)}
+    runs = {"looks": queue(2, "each"), "never": queue(2, "never")}
     figure = plots.timelines(runs)
-    assert [ax.get_title("left") for ax in figure.axes] == ["looks", "never"]
+    assert [ax.get_title("left") for ax in figure.axes] == [
+        "looks: 67 microseconds",
+        "never: 37 microseconds",
+    ]
     for ax, tasks in zip(figure.axes, runs.values()):
         drawn = sorted((b.get_x(), b.get_x() + b.get_width()) for b in ax.patches)
         assert drawn == sorted((t.start, t.end) for t in tasks)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["CPU launches a job", "GPU works", "CPU waits for a number"]
+    assert labels[:2] == ["CPU launches a job", "CPU waits for a number"]
+    assert labels[2:] == ["GPU takes a norm", "GPU inserts"]
 
 
 def test_bars():
-    figure = plots.bars(
-        {"one": {"a": 1, "b": 2.5}, "two": {"a": 3, "b": 4}}, "x", {"one": {"l": 2}}
-    )
+    figure = plots.bars({"one": {"a": 1, "b": 2.5}, "two": {"a": 3, "b": 4}}, "x", {"l": 2})
     left, right = figure.axes
     assert [b.get_width() for b in left.patches] == [1, 2.5]
     assert [b.get_width() for b in right.patches] == [3, 4]
     assert [text.get_text() for text in left.texts] == ["1", "2.5"]
     assert left.lines[0].get_xdata()[0] == 2
-    assert not right.lines
-    assert not plots.bars({"one": {"a": 1}}, "x").legends
+    assert right.get_xlim() == left.get_xlim()
+    plain = plots.bars({"one": {"a": 1}}, "x", longest=7)
+    assert not plain.legends
+    assert plain.axes[0].get_xlim() == (0, 7)
 
 
 def test_relative_errors():
@@ -119,11 +136,11 @@ def test_words_explorer_draws_the_static_figure():
     top_c, inserting, update = explorer.children[1:4]
     top_c.value, inserting.value, update.value = 5, False, 3
     expected = io.BytesIO()
-    title = "torch's update alone: 3"
     plots.bars(
-        {title: words(5, False, 3)},
+        {"topC = 5, it does not enter": words(5, False, 3)},
         "words moved for each parameter of the model",
-        {title: {"torch's update alone": 3}},
+        {"torch's update alone: 3": 3},
+        longest=55,
     ).savefig(expected, format="png")
     assert base64.b64encode(expected.getvalue()).decode() in explorer.children[-1].value
 
@@ -133,7 +150,8 @@ def test_words_explorer_draws_the_static_figure():
 
 def here(priorities, norm, at="argmin", larger=torch.gt, finite=True):
     """In which slot the newcomer goes, if anywhere."""
-    slot = torch.arange(len(priorities)) == getattr(priorities, at)()
+    slots = torch.arange(len(priorities), device=priorities.device)
+    slot = slots == getattr(priorities, at)()
     enters = larger(norm, priorities.amin())
     return slot & enters & norm.isfinite() if finite else slot & enters
 
@@ -172,22 +190,27 @@ def in_place(priorities, rows, norm, gradient):
 
 
 WRONG = {
-    "the priorities are []": lambda p, r, n, g: (p, r),
-    "with a NaN, after step 3 the priorities are right, but not the rows": multiplied,
-    "somewhere a value is looked at": with_if,
-    "somewhere a value is looked at. ": with_index,
+    "after insertion 1 the filled slots have the priorities []": lambda p, r, n, g: (p, r),
+    "0 times NaN": multiplied,
+    "Either a value is looked at": with_if,
+    "an index such as `priorities[slot]`": with_index,
     "merely equals the smallest": lambda p, r, n, g: chosen(
         here(p, n, larger=torch.ge), p, r, n, g
     ),
     "with an infinite gradient": lambda p, r, n, g: chosen(here(p, n, finite=False), p, r, n, g),
-    "after step 2 the priorities are [0.5]": lambda p, r, n, g: chosen(
+    "after insertion 2 the filled slots have the priorities [1.0]": lambda p, r, n, g: chosen(
         here(p, n, at="argmax"), p, r, n, g
     ),
-    "but not the rows": lambda p, r, n, g: (right(p, r, n, g)[0], r),
+    "rows hold other gradients": lambda p, r, n, g: (right(p, r, n, g)[0], r),
     "leave the tensors that come in": in_place,
     "give back two things": lambda p, r, n, g: None,
     "came back (3,) and (2, 3)": lambda p, r, n, g: (torch.cat([p, n[None]]), r),
     "it stopped with TypeError": lambda p, r: (p, r),
+    "write here[:, None]": lambda p, r, n, g: (p, torch.where(here(p, n), g, r)),
+    "device=priorities.device": lambda p, r, n, g: chosen(
+        here(p, n) & (torch.arange(len(p)) >= 0), p, r, n, g
+    ),
+    "priorities [-0.5, 2.0]": lambda p, r, n, g: (right(p, r, n, g)[0] / 2, r),
 }
 
 

@@ -117,7 +117,10 @@ class CriticalGradientOptimizer(Optimizer):
             for (p, gradient), priority in zip(pairs, priorities):
                 memory = self._memory(p, group)
                 todo.append((p, gradient, priority, memory))
-                aggregates.append(memory.aggregate(gradient, group["aggr"], group["kappa"]))
+                aggregate = memory.aggregate(gradient, group["aggr"], group["kappa"])
+                if group.get("nesterov") and aggregate is gradient:
+                    aggregate = gradient.clone()  # torch's foreach form would write into it
+                aggregates.append(aggregate)
 
         try:
             for (p, _, _, _), aggregate in zip(todo, aggregates):

@@ -205,7 +205,7 @@ def _adam(
     options = {
         "foreach": group["foreach"],
         "fused": group["fused"],
-        "capturable": group["capturable"],
+        "capturable": group["capturable"] or torch.compiler.is_compiling(),
         "differentiable": False,
         "has_complex": special,
         **how,

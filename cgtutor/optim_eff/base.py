@@ -23,11 +23,9 @@ class StackedOptimizer(CriticalGradientOptimizer):
     _hyperparameters = MEMORY | {"buffer_dtype": _check.optional_dtype}
     _lists: int  #: how many lists the torch optimizer's _init_group fills
 
-    def _update(
-        self, group: dict[str, Any], lists: list[list[Any]], special: bool, **how: Any
-    ) -> None:
-        """Torch's update of ``lists[0]`` by ``lists[1]``; ``special`` is what _init_group said."""
-        raise NotImplementedError
+    #: ``_update(group, lists, special, **how)``: torch's update of ``lists[0]`` by ``lists[1]``;
+    #: ``special`` is what ``_init_group`` gave back, and ``how`` overrules the group's kernels.
+    _update: Callable[..., None]
 
     def _hoisted(self, group: dict[str, Any], lists: list[list[Any]]) -> list[list[Any]]:
         """The lists, with what is the same for all elements of a parameter computed beforehand."""
@@ -44,7 +42,7 @@ class StackedOptimizer(CriticalGradientOptimizer):
             p.is_complex() for p in self.param_groups[-1]["params"]
         ):
             del self.param_groups[-1]
-            raise ValueError(f"buffer_dtype must be None for complex parameters, got {dtype}")
+            _refuse_complex(dtype)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -74,6 +72,9 @@ class StackedOptimizer(CriticalGradientOptimizer):
         for group in self.param_groups:
             lists: list[list[Any]] = [[] for _ in range(self._lists)]
             special = self._init_group(group, *lists, compiling=compiling)
+            if compiling:
+                special, numbers = special
+                group = _with_constants(group, numbers)
             if lists[0]:
                 todo.append((group, lists, special))
         for group, lists, special in todo:
@@ -81,13 +82,17 @@ class StackedOptimizer(CriticalGradientOptimizer):
             (step_on_device if unseeing else step_on_cpu)(self, group, lists, special)
         return loss
 
-    def _init_group(self, group: dict[str, Any], *lists: Any, compiling: bool = False) -> bool:
+    def _init_group(self, group: dict[str, Any], *lists: Any, compiling: bool = False) -> Any:
         """Fill the lists as torch does, and see to it that every memory is there and fits.
 
-        torch.compile runs this once, before it traces a step, so here state may come to be.
+        torch.compile runs this once, before it traces a step, so here state may come to be. Then
+        it also gives back the group's numbers, by name (:func:`_with_constants`).
         """
         if group is self.param_groups[0]:
             self._checked_gradients()  # of all groups, before anything is changed
+            if compiling:  # all state has to be there before any of it is looked up
+                for other in self.param_groups[1:]:
+                    self._init_group(other, *([] for _ in lists), compiling=True)
         special = super()._init_group(group, *lists)  # type: ignore[misc]
         topC, chosen = group["topC"], group["buffer_dtype"]
         unseeing = compiling or _elsewhere(lists[0])
@@ -106,12 +111,14 @@ class StackedOptimizer(CriticalGradientOptimizer):
                     memory = state["critical"] = self._placed(resized)
             if unseeing:
                 memory["ledger"] = stack.on_device(memory["ledger"], p.device)
-        return special
+        return (special, _numbers(group)) if compiling else special
 
     def _checked_gradients(self) -> list[tuple[dict[str, Any], list[tuple[Tensor, Tensor]]]]:
         found = super()._checked_gradients()
-        for _, pairs in found:
+        for group, pairs in found:
             for p, gradient in pairs:
+                if group["buffer_dtype"] is not None and p.is_complex():
+                    _refuse_complex(group["buffer_dtype"])
                 memory = self.state[p].get("critical") if p in self.state else None
                 if memory is not None and memory["sum"].shape != gradient.shape:
                     raise ValueError(
@@ -141,3 +148,29 @@ class StackedOptimizer(CriticalGradientOptimizer):
 
 def _elsewhere(params: list[Tensor]) -> bool:
     return any(p.device.type != "cpu" for p in params)
+
+
+def _numbers(group: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    def is_number(value: Any) -> bool:
+        if isinstance(value, tuple):
+            return all(map(is_number, value))
+        return type(value) in (int, float)
+
+    return tuple((name, value) for name, value in group.items() if is_number(value))
+
+
+def _with_constants(group: dict[str, Any], numbers: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+    """The group with numbers that are constants of the graph.
+
+    Once one has changed between steps, torch.compile takes it for a variable, which branches of
+    the graph cannot use, and which no longer makes ``_init_group`` run. The comparison ties the
+    graph to the numbers it was made with.
+    """
+    for name, value in numbers:
+        if group[name] != value:
+            raise RuntimeError(f"{name} changed while a step was compiled")
+    return {**group, **dict(numbers)}
+
+
+def _refuse_complex(dtype: torch.dtype) -> None:
+    raise ValueError(f"buffer_dtype must be None for complex parameters, got {dtype}")

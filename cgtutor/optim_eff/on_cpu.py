@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 #: Elements of a piece of work: what it touches stays in the caches.
 PIECE = 2**20
 
+_FULL = (torch.float32, torch.float64)
+
 _local = threading.local()
 
 
@@ -33,9 +35,11 @@ def step_on_cpu(
     priorities = [sum_of_norms(lengths)] * len(lengths) if group["synced"] else lengths
     decay, largest, units = stack.limits(group, memories)
     outcomes = stack.offer(ledgers, priorities, lengths, decay, largest, units)
-    how = _kernels(group, lists[0], lists[1])
+    how = _kernels(group, lists, memories)
 
-    for piece in cut(lists, memories, PIECE):
+    # with kappa=0 the same bits as torch's, which in half precision depend on where a slice ends
+    whole = group["kappa"] == 0 and any(p.dtype not in _FULL for p in lists[0])
+    for piece in cut(lists, memories, 2**63 if whole else PIECE):
         gradients = piece.lists[1]
         fed = _aggregates(group, piece, [outcomes[i][2] for i in piece.indices])
         optimizer._update(group, [piece.lists[0], fed, *piece.lists[2:]], special, **how)
@@ -83,11 +87,12 @@ def _aggregates(group: dict[str, Any], piece: Piece, kept: list[int]) -> list[Te
             fed.append(g)
             continue
         end = start + g.numel()
-        if end <= len(scratch) and total.dtype == scratch.dtype and p.is_contiguous():
+        dtype = torch.promote_types(g.dtype, total.dtype)
+        if end <= len(scratch) and dtype == scratch.dtype and p.is_contiguous():
             out = scratch[start:end].view(p.shape)
             start = end
         else:
-            out = torch.empty_like(p, dtype=total.dtype)
+            out = torch.empty_like(p, dtype=dtype)
         own, each = rule(n)
         if own == 1:
             torch.add(g, total, alpha=kappa * each, out=out)
@@ -118,22 +123,24 @@ def _scratch(dtype: torch.dtype) -> Tensor:
 
 
 def _kernels(
-    group: dict[str, Any], params: list[Tensor], gradients: list[Tensor]
+    group: dict[str, Any], lists: list[list[Any]], memories: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """On a CPU torch's fused kernels are the fastest, but are not its default.
 
     With kappa=0 the default stays, to be torch's update bit for bit. So it does in half
     precision, where the fused kernels round less often and so go another way than ``_C``, and
-    where a gradient is laid out in another way than its parameter, which they do not look at.
+    unless all that belongs to a parameter lies in memory as it does, for they do not look at that.
     """
-    if (
-        group.get("fused", False) is None
-        and group["foreach"] is None
-        and group["kappa"] != 0
-        and all(
-            p.dtype in (torch.float32, torch.float64) and p.stride() == g.stride()
-            for p, g in zip(params, gradients)
-        )
-    ):
-        return {"fused": True}
-    return {}
+    if group.get("fused", False) is not None or group["foreach"] is not None or not group["kappa"]:
+        return {}
+    for i, p in enumerate(lists[0]):
+        layout = p.stride()
+        if p.dtype not in _FULL or memories[i]["sum"].stride() != layout:
+            return {}
+        for column in lists[1:]:
+            t = column[i] if column else None
+            if t is None or t.shape != p.shape:
+                continue
+            if t.dtype != p.dtype or t.stride() != layout or t.is_neg():
+                return {}
+    return {"fused": True}

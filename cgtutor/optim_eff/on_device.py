@@ -33,7 +33,8 @@ def step_on_device(
     params, gradients = lists[:2]
     memories = [optimizer.state[p]["critical"] for p in params]
     lengths = [stack.norm(g) for g in gradients]
-    total = torch.stack([n.to(lengths[0].device) for n in lengths]).sum()
+    # sorted, so that the sum does not depend on the parameters' order
+    total = torch.stack([n.to(lengths[0].device) for n in lengths]).sort().values.sum()
     choices: list[Any] = [None] * len(params)  # for each parameter a tuple of 0-d tensors
     stale = []
     for device in dict.fromkeys(p.device for p in params):

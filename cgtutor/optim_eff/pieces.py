@@ -34,7 +34,7 @@ def cut(lists: list[list[Any]], memories: list[dict[str, Any]], size: int) -> It
                 begins[i] = True
     for i, p in enumerate(lists[0]):
         count = p.numel()
-        if count > size and not begins[i] and _sliceable(i, lists, count):
+        if count > size and not begins[i] and _sliceable(i, lists, memories[i]):
             yield from _slices(i, lists, memories[i], size)
             continue
         if batch and (elements + count > size or begins[i] != begins[batch[0]]):
@@ -46,9 +46,10 @@ def cut(lists: list[list[Any]], memories: list[dict[str, Any]], size: int) -> It
         yield whole(batch, lists, memories)
 
 
-def _sliceable(i: int, lists: list[list[Any]], count: int) -> bool:
-    state = [column[i] for column in lists if column]
-    return all(t.is_contiguous() for t in state if t.numel() == count)
+def _sliceable(i: int, lists: list[list[Any]], memory: dict[str, Tensor]) -> bool:
+    count = lists[0][i].numel()
+    state = [column[i] for column in lists if column and column[i].numel() == count]
+    return all(t.is_contiguous() for t in (*state, memory["gradients"], memory["sum"]))
 
 
 def whole(batch: list[int], lists: list[list[Any]], memories: list[dict[str, Any]]) -> Piece:

@@ -56,6 +56,8 @@ class SGD_C_eff(StackedOptimizer, SGD):
     ) -> None:
         """Torch's functional SGD, as :meth:`torch.optim.SGD.step` calls it."""
         params, gradients, buffers = lists[0], lists[1], list(lists[2])
+        if group["nesterov"]:  # torch's foreach form would write into them
+            gradients = [g.clone() for g in gradients]
         options = {"foreach": group["foreach"], "fused": group["fused"], **how}
         sgd(
             params,
@@ -76,7 +78,7 @@ class SGD_C_eff(StackedOptimizer, SGD):
             for p, buffer in zip(params, buffers):
                 self.state[p]["momentum_buffer"] = buffer
 
-    def _init_group(self, group: dict[str, Any], *lists: Any, compiling: bool = False) -> bool:
+    def _init_group(self, group: dict[str, Any], *lists: Any, compiling: bool = False) -> Any:
         special = super()._init_group(group, *lists, compiling=compiling)
         if compiling and group["dampening"] == 0:  # begin them now: nothing changes after a step
             for i, p in enumerate(lists[0][: len(lists[2])]):
