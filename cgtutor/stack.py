@@ -273,10 +273,10 @@ def resized(
 
 
 def as_heap(memory: dict[str, Any]) -> dict[str, Any]:
-    """The content in the form that :class:`.CriticalGradients` has (rows are not copied)."""
+    """The content in the form that :class:`.CriticalGradients` has: a copy."""
     stored, born, _, (seen, accepted, _) = in_python(memory["ledger"])
     entries = [
-        (priority, int(step), memory["gradients"][i])
+        (priority, int(step), memory["gradients"][i].clone())
         for i, (priority, step) in enumerate(zip(stored, born))
         if priority != EMPTY
     ]

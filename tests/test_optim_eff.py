@@ -811,6 +811,17 @@ def test_readable_twin_refuses_what_is_no_memory(eff):
         twin(TWINS[eff], parameters([(2, 3)])).load_state_dict(state_dict)
 
 
+def test_what_was_looked_at_stays_as_it_was(eff):
+    """The rows change in place, and what memory() gave does not."""
+    optimizer = twin(eff, parameters([(2,)]), topC=1, decay=0)
+    run(optimizer, [[torch.ones(2)]])
+    (p,) = params_of(optimizer)
+    (kept,) = optimizer.memory(p).gradients
+    run(optimizer, [[torch.zeros(2) + 5]])
+    assert kept.tolist() == [1, 1]
+    assert optimizer.memory(p).gradients[0].tolist() == [5, 5]
+
+
 def test_heaps_with_more_than_topc(eff):
     """A readable optimizer's memory may keep more than topC until its next step."""
     ps = parameters([(3,)])
