@@ -544,6 +544,10 @@ def test_compiled_from_the_first_step():
 @pytest.mark.usefixtures("quiet")
 def test_compiled_with_the_default_backend():
     """Once with generated code: the numbers of the eager step, and no drift after spikes."""
+    try:
+        torch.compile(lambda x: x + 1)(torch.ones(2))
+    except Exception as error:  # of many kinds: no C++ compiler, no headers of Python's
+        pytest.skip(f"this machine cannot compile: {type(error).__name__}")
     ps = parameters([(30, 40), (7,)])
     options = {"topC": 3, "decay": 0.5, "lr": 0.001}
     eager, ours = twin(Adam_C_eff, ps, **options), twin(Adam_C_eff, ps, **options)
