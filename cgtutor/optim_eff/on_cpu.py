@@ -133,14 +133,16 @@ def _kernels(
     """
     if group.get("fused", False) is not None or group["foreach"] is not None or not group["kappa"]:
         return {}
+    columns = [*lists[1:], [memory["sum"] for memory in memories]]
     for i, p in enumerate(lists[0]):
-        layout = p.stride()
-        if p.dtype not in _FULL or memories[i]["sum"].stride() != layout:
+        if p.dtype not in _FULL:
             return {}
-        for column in lists[1:]:
+        plain, shape = p.is_contiguous(), p.shape
+        for column in columns:
             t = column[i] if column else None
-            if t is None or t.shape != p.shape:
+            if t is None or t.shape != shape:
                 continue
-            if t.dtype != p.dtype or t.stride() != layout or t.is_neg():
+            lies_alike = t.is_contiguous() if plain else t.stride() == p.stride()
+            if not lies_alike or t.dtype != p.dtype or t.is_neg():
                 return {}
     return {"fused": True}
