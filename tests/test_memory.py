@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cgtutor import CriticalGradients
+from cgtutor.memory import norms
 
 
 def fill(memory, priorities):
@@ -244,3 +245,33 @@ def test_bad_priority():
     with pytest.raises(ValueError, match=r"priority must be a number >= 0, got -1\.0"):
         memory.insert(-1.0, torch.ones(2))
     assert memory.state["seen"] == 0
+
+
+# --------------------------------------------------------------------------------- norms
+
+
+@pytest.mark.parametrize("count", [1, 1000, 2**16, 2**16 + 1, 300_000])
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [
+        *((torch.float32, size) for size in (1.0, 1e30, 1e-30, 1e-42)),
+        *((torch.float64, size) for size in (1.0, 1e150, 1e-150)),
+        *((torch.float16, 1.0), (torch.bfloat16, 1e30), (torch.complex64, 1e25)),
+    ],
+)
+def test_norms(count, dtype, size):
+    """Right to eight digits whatever the size, also where float32 cannot hold the squares."""
+    g = torch.linspace(0.5, 1, count, dtype=torch.float64).mul(size).to(dtype)
+    wide = g.to(torch.complex128 if dtype.is_complex else torch.float64)
+    exact = (wide / size).abs().square().sum().sqrt().item() * size
+    assert norms([g]) == pytest.approx([exact], rel=1e-8, abs=0)
+
+
+def test_norms_of_several():
+    tensors = [torch.full((n,), 3.0) for n in (4, 100_000, 1)] + [torch.empty(0)]
+    assert norms(tensors) == pytest.approx([6, 3 * 100_000**0.5, 3, 0])
+    assert norms([]) == []
+    for bad in (math.nan, math.inf):
+        tensors[1][7] = bad
+        assert not math.isfinite(norms(tensors)[1])
+        assert norms(tensors)[::2] == [6, 3]
