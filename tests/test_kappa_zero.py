@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from optimizers import CLASSES, assert_equal, gradients, parameters, run, twin
+from optimizers import CLASSES, TWINS, assert_equal, gradients, parameters, run, twin
 
 from cgtutor import SGD_C, Adam_C, AdamW_C, RMSprop_C
 
@@ -27,6 +27,7 @@ OPTIONS = {
     Adam_C: [*grid(**ADAM, **FLAGS), *grid(**ADAM, fused=[True], maximize=[False, True])],
     AdamW_C: [*grid(**ADAM, **FLAGS), *grid(**ADAM, fused=[True], maximize=[False, True])],
 }
+OPTIONS |= {eff: OPTIONS[readable] for eff, readable in TWINS.items()}
 CASES = [(c, o) for c, options in OPTIONS.items() for o in options]
 
 

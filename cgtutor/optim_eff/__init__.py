@@ -20,6 +20,7 @@ On an accelerator
 Compiled
     ``step = torch.compile(optimizer.step, fullgraph=True)`` gives one graph, for all steps, if
     all parameters keep having gradients and the learning rate is a tensor or stays as it is.
+    (A new value of any number is a new graph, and torch stops at eight of them.)
     (SGD_C_eff with momentum and ``dampening`` takes a second graph after its first step.)
 
 Memory: topC rows and their sum for each parameter. ``buffer_dtype=torch.bfloat16`` halves the
