@@ -227,7 +227,7 @@ def norms(gradients: list[Tensor]) -> list[float]:
             continue
         flat = g.reshape(-1)
         if g.dtype == torch.float32:
-            # Converting all to float64 takes three times as long as this: float32 in short rows.
+            # Converting all to float64 takes several times as long as this: float32 in short rows.
             rows = flat.numel() // 1024
             parts.append(torch.linalg.vector_norm(flat[: rows * 1024].view(rows, 1024), dim=1))
             parts.append(flat[rows * 1024 :])

@@ -129,7 +129,7 @@ def offer(
     largest: float,
     units: list[float],
 ) -> list[tuple[int, bool, int, bool, Ledger]]:
-    """:func:`choose` in Python, which takes a tenth of the time where looking costs nothing.
+    """:func:`choose` in Python, which is the faster where looking costs nothing.
 
     Returns:
         For each parameter slot, enters, kept, stale and the new ledger. The lists given are not
@@ -213,24 +213,22 @@ def aggregate(gradient: Tensor, total: Tensor, own: Tensor, each: Tensor) -> Ten
 
 
 def replace(
-    gradients: Tensor, total: Tensor, gradient: Tensor, slot: Tensor, enters: Tensor
+    gradients: Tensor,
+    total: Tensor,
+    gradient: Tensor,
+    slot: Tensor,
+    enters: Tensor | None = None,
 ) -> None:
-    """Put a gradient into a slot if it enters, else leave all as it is: without a branch.
+    """Put a gradient into a slot; if ``enters`` is given, only where it is true: without a branch.
 
     The condition selects values and is not multiplied with them: 0 times NaN would be NaN.
     """
     old = gradients.index_select(0, slot.reshape(1))
-    new = torch.where(enters, gradient.to(old.dtype), old)
+    new = gradient.to(old.dtype)[None]
+    if enters is not None:
+        new = torch.where(enters, new, old)
     total.add_((new.to(total.dtype) - old.to(total.dtype))[0])
     gradients.index_copy_(0, slot.reshape(1), new)
-
-
-def put(gradients: Tensor, total: Tensor, gradient: Tensor, slot: Tensor) -> None:
-    """Put a gradient into a slot."""
-    new = gradient.to(gradients.dtype)
-    old = gradients.index_select(0, slot.reshape(1))[0]
-    total.add_(new.to(total.dtype) - old.to(total.dtype))
-    gradients.index_copy_(0, slot.reshape(1), new[None])
 
 
 def resum(gradients: Tensor, total: Tensor) -> None:

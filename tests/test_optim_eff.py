@@ -421,20 +421,19 @@ def test_the_sum_drifts_back_where_nothing_is_looked_at(monkeypatch):
 
 
 def compiled(optimizer, backend):
-    torch._dynamo.reset()
     return torch.compile(optimizer.step, fullgraph=True, backend=backend)
 
 
 @pytest.fixture
-def quiet(monkeypatch):
-    """Compiling warns of torch's own record_function and of its use of the profiler."""
+def fresh_graphs():
+    """No graph of another test counts, and none is left behind."""
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-@pytest.mark.usefixtures("quiet")
+@pytest.mark.usefixtures("fresh_graphs")
 @pytest.mark.parametrize("synced", [True, False])
 @pytest.mark.parametrize("conditions", [True, False])
 def test_compiled_is_one_graph(eff, synced, conditions, monkeypatch):
@@ -524,7 +523,7 @@ def test_numbers_are_those_of_the_graph():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-@pytest.mark.usefixtures("quiet")
+@pytest.mark.usefixtures("fresh_graphs")
 def test_compiled_from_the_first_step():
     """State comes to be before the graph is taken, so that the first step's is everyone's."""
     for eff in (Adam_C_eff, SGD_C_eff):
@@ -541,7 +540,7 @@ def test_compiled_from_the_first_step():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-@pytest.mark.usefixtures("quiet")
+@pytest.mark.usefixtures("fresh_graphs")
 def test_compiled_with_the_default_backend():
     """Once with generated code: the numbers of the eager step, and no drift after spikes."""
     try:
@@ -563,7 +562,7 @@ def test_compiled_with_the_default_backend():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-@pytest.mark.usefixtures("quiet")
+@pytest.mark.usefixtures("fresh_graphs")
 def test_compiled_and_eager_steps_in_turn():
     ps = parameters(dtype=torch.float64)
     eager, mixed = twin(Adam_C_eff, ps, topC=3), twin(Adam_C_eff, ps, topC=3)
@@ -582,7 +581,7 @@ def test_compiled_and_eager_steps_in_turn():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-@pytest.mark.usefixtures("quiet")
+@pytest.mark.usefixtures("fresh_graphs")
 def test_compiled_with_groups_and_changes(eff):
     """Two groups, from the first step on, and numbers that change between steps."""
     ps = parameters([(3,), (4,)], torch.float64)

@@ -1,4 +1,4 @@
-"""SGD_C_eff, RMSprop_C_eff, Adam_C_eff and AdamW_C_eff: the same numbers, several times as fast.
+"""SGD_C_eff, RMSprop_C_eff, Adam_C_eff and AdamW_C_eff: the same numbers, faster.
 
 Each is the twin of a class in :mod:`cgtutor.optim` and computes the same for the same
 hyperparameters; by default it keeps more gradients for longer and adds their mean

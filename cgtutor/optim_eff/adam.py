@@ -233,7 +233,7 @@ class _Step:
     """A step count, already counted up, whose powers are known.
 
     Compiled for the CPU, torch's update would compute them anew for every few elements, which
-    takes several times as long as the rest.
+    doubles the time of a step.
     """
 
     def __init__(self, step: Tensor, betas: tuple[float, float]) -> None:

@@ -68,9 +68,9 @@ def step_on_device(
         for g, rows, total, i in zip(piece.lists[1], piece.rows, piece.sums, piece.indices):
             stack.replace(rows, total, g, *choices[i][:2])
 
-    def put_in(piece: Piece) -> None:  # as remember, where every gradient enters
+    def remember_all(piece: Piece) -> None:  # where every gradient enters
         for g, rows, total, i in zip(piece.lists[1], piece.rows, piece.sums, piece.indices):
-            stack.put(rows, total, g, choices[i][0])
+            stack.replace(rows, total, g, choices[i][0])
 
     def refresh(piece: Piece) -> None:
         for rows, total, i in zip(piece.rows, piece.sums, piece.indices):
@@ -88,7 +88,7 @@ def step_on_device(
         piece = whole(list(range(len(params))), lists, memories)
         if branches and CONDITIONS:
             enter = torch.stack([c[1] for c in choices])
-            _either(enter.all(), [update, put_in], [update], piece)
+            _either(enter.all(), [update, remember_all], [update], piece)
             _either(enter.any() & ~enter.all(), [remember], [], piece)
             _either(torch.cat(stale).any(), [resum], [], piece)
         else:
