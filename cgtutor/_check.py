@@ -95,3 +95,20 @@ def optional_dtype(name: str, value: Any) -> torch.dtype | None:
     if value is not None and value not in takes:
         _refuse(name, value, "None or one of " + ", ".join(map(str, takes)))
     return value
+
+
+def floating_tensor(name: str, value: Any, *dims: int) -> Tensor:
+    """A tensor of real floating-point numbers with one of these numbers of dimensions."""
+    takes = f"a floating-point tensor of dimension {' or '.join(map(str, dims))}"
+    if not isinstance(value, Tensor):
+        _refuse(name, value, takes)
+    if value.ndim not in dims or not value.is_floating_point():
+        raise ValueError(f"{name} must be {takes}, got shape {tuple(value.shape)}, {value.dtype}")
+    return value
+
+
+def optional_generator(name: str, value: Any) -> torch.Generator | None:
+    """A CPU generator, or ``None`` for torch's global one."""
+    if value is None or (isinstance(value, torch.Generator) and value.device.type == "cpu"):
+        return value
+    _refuse(name, value, "None or a torch.Generator of the CPU")

@@ -113,7 +113,7 @@ def test_importing_cgtutor_needs_torch_alone():
         "nbformat",
     }
     runtime = [r for r in METADATA.get_all("Requires-Dist") if "extra ==" not in r]
-    assert runtime == ["torch>=2.7"]
+    assert runtime == ["numpy>=1.26", "torch>=2.7"]
 
 
 def pins():

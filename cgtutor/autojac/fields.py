@@ -1,0 +1,94 @@
+"""Reading and writing the fields ``.jac`` and ``.grad`` of parameters."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def tensor_list(name: str, value: Iterable[Tensor] | Tensor) -> list[Tensor]:
+    """One tensor or several as a list without repetitions.
+
+    Raises:
+        ValueError: There is none, or something else than a tensor among them.
+    """
+    tensors = [value] if isinstance(value, Tensor) else list(value)
+    for i, tensor in enumerate(tensors):
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{name}[{i}] must be a tensor, got {tensor!r}")
+    if not tensors:
+        raise ValueError(f"{name} must hold at least one tensor, got none (a used-up iterator?)")
+    return list(dict.fromkeys(tensors))
+
+
+def check_accepts(name: str, tensors: Sequence[Tensor]) -> None:
+    """Raise a ValueError for the first tensor that cannot have a ``.grad`` or ``.jac``."""
+    for i, tensor in enumerate(tensors):
+        if not tensor.requires_grad:
+            raise ValueError(
+                f"{name}[{i}] must require gradients, got a frozen tensor of shape "
+                f"{tuple(tensor.shape)}: leave it out, or unfreeze it before the forward pass"
+            )
+        if not (tensor.is_leaf or tensor.retains_grad):
+            raise ValueError(
+                f"{name}[{i}] must be a leaf, such as a parameter, or have had retain_grad() "
+                f"called, got an intermediate tensor of shape {tuple(tensor.shape)}"
+            )
+
+
+def check_jacobians(name: str, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The Jacobians of these tensors, with as many rows each.
+
+    Raises:
+        ValueError: One is missing, or has the wrong shape.
+    """
+    check_accepts(name, tensors)
+    result: list[Tensor] = []
+    for i, tensor in enumerate(tensors):
+        jacobian = getattr(tensor, "jac", None)
+        if jacobian is None:
+            raise ValueError(
+                f"{name}[{i}] must have a Jacobian in its .jac, got none for the tensor of shape "
+                f"{tuple(tensor.shape)}: call backward or mtl_backward first, and once for each "
+                "jac_to_grad, which uses Jacobians up unless retain_jac=True"
+            )
+        rows = result[0].shape[0] if result else jacobian.shape[0]
+        if tuple(jacobian.shape) != (rows, *tensor.shape):
+            raise ValueError(
+                f"{name}[{i}].jac must have shape {(rows, *tensor.shape)}, one row for each task, "
+                f"got {tuple(jacobian.shape)}"
+            )
+        result.append(jacobian)
+    return result
+
+
+def add_to_jac(tensors: Iterable[Tensor], jacobians: Iterable[Tensor]) -> None:
+    """Accumulate into ``.jac``; what is there is replaced, not changed in place."""
+    memory: set[int] = set()
+    for tensor, jacobian in zip(tensors, jacobians):
+        if getattr(tensor, "jac", None) is not None:
+            tensor.jac = tensor.jac + jacobian  # type: ignore[attr-defined]
+            continue
+        place = jacobian.untyped_storage().data_ptr()
+        # a + b gives both parameters one and the same gradient: a field of its own for each
+        tensor.jac = jacobian.clone() if place in memory else jacobian  # type: ignore[attr-defined]
+        memory.add(place)
+
+
+def add_to_grad(tensors: Iterable[Tensor], gradients: Iterable[Tensor]) -> None:
+    """Accumulate into ``.grad`` as torch does, in the parameter's dtype and memory layout."""
+    with torch.no_grad():
+        for tensor, gradient in zip(tensors, gradients):
+            if tensor.grad is not None:
+                tensor.grad += gradient
+                continue
+            dense = gradient.layout == torch.strided  # that of an embedding may be sparse
+            if dense and (gradient.stride(), gradient.dtype) != (tensor.stride(), tensor.dtype):
+                gradient = torch.empty_like(tensor, requires_grad=False).copy_(gradient)
+            tensor.grad = gradient
+
+
+def remove_jac(tensors: Iterable[Tensor]) -> None:
+    """Delete every ``.jac``."""
+    for tensor in tensors:
+        del tensor.jac  # type: ignore[attr-defined]

@@ -1,0 +1,66 @@
+"""Looking at an autograd graph, and freeing it."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Edge = tuple[Any, int]
+
+
+def edge(tensor: Tensor) -> Edge:
+    """Where a tensor's gradient enters the graph: the node that made it, and which output it is."""
+    return torch.autograd.graph.get_gradient_edge(tensor)[:2]
+
+
+def explore(roots: Iterable[Tensor], stop: Iterable[Tensor] = ()) -> tuple[list[Tensor], set[Any]]:
+    """Walk from some tensors towards the leaves.
+
+    Args:
+        roots: Tensors that require gradients.
+        stop: Tensors beyond which not to look.
+
+    Returns:
+        The leaves (parameters, inputs that require gradients) that were reached, and all nodes.
+    """
+    closed = {edge(tensor) for tensor in stop}
+    leaves: list[Tensor] = []
+    seen: set[Any] = set()  # holds the nodes, too: the identity of a dropped one is used again
+    waiting = [e for e in map(edge, roots) if e not in closed]
+    while waiting:
+        node, _ = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if type(node).__name__ == "AccumulateGrad":
+            leaves.append(node.variable)
+        waiting.extend(e for e in node.next_functions if e not in closed)
+    return leaves, seen
+
+
+class _NoGradient(torch.autograd.Function):
+    """Joins tensors into one whose backward pass sends each of them no gradient at all."""
+
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> Tensor:
+        ctx.set_materialize_grads(False)
+        ctx.count = len(tensors)
+        return tensors[0].new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> tuple[None, ...]:
+        return (None,) * ctx.count
+
+
+def release(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> None:
+    """Free what the graph between ``outputs`` and ``inputs`` has saved.
+
+    Torch frees as a backward pass goes along, which would leave nothing for a second try. So a
+    pass that may fail keeps the graph, and this frees it afterwards: a backward pass without a
+    gradient visits every node and calculates nothing.
+    """
+    try:
+        torch.autograd.grad(_NoGradient.apply(*outputs), inputs, allow_unused=True)
+    except Exception:
+        return
