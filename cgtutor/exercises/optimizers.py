@@ -1,8 +1,4 @@
-"""Automatic checks for the notebooks' exercises.
-
-A check prints "Right!", or "Not yet:" and what to look at next. It never raises because of an
-answer, so that "Run all" works on an unfinished notebook.
-"""
+"""Checks of the exercises about optimizers."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest

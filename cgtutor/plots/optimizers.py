@@ -1,44 +1,17 @@
-"""The figures of the course. Each function draws one and returns it.
+"""Figures about optimizers. Each function draws one and returns it."""
 
-Colours are those of Okabe and Ito, told apart by colour-blind readers; line styles and markers
-differ too, for print in grey. The background is opaque white, so that figures read in dark
-themes as well.
-"""
-
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter, StrMethodFormatter
 from torch import Tensor
 
+from cgtutor.plots.style import BLUE, GREY, ORANGE, STYLE, band, looks
 from cgtutor.speed import Task
 from cgtutor.training import Curves, Lifetimes
-
-STYLE: Any = {  # matplotlib's own type is a literal of all its settings
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "figure.constrained_layout.use": True,
-    "figure.dpi": 100,
-    "figure.facecolor": "white",
-    "font.size": 11,
-    "grid.color": "0.9",
-    "legend.frameon": False,
-    "savefig.facecolor": "white",
-}
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.35"
-#: One look for each curve of a figure, in this order.
-LOOKS: list[dict[str, Any]] = [
-    {"color": BLUE, "linestyle": "-", "marker": "o"},
-    {"color": ORANGE, "linestyle": "--", "marker": "s"},
-    {"color": "#009E73", "linestyle": "-.", "marker": "^"},
-    {"color": "#CC79A7", "linestyle": ":", "marker": "D"},
-]
 
 
 def pictures(images: Tensor, labels: Tensor) -> Figure:
@@ -58,25 +31,6 @@ def pictures(images: Tensor, labels: Tensor) -> Figure:
     return figure
 
 
-def _looks(names: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Each name with a look of its own."""
-    names = list(names)
-    if len(names) > len(LOOKS):
-        raise ValueError(f"a figure takes at most {len(LOOKS)} curves, got {len(names)}: {names}")
-    return list(zip(names, LOOKS))
-
-
-def _band(ax: Axes, x: Sequence[float], values: Iterable[Sequence[float]], **look: Any) -> None:
-    """For each x the mean of its values, as a line, and their range, as a band."""
-    values = list(values)
-    means = [sum(column) / len(column) for column in values]
-    ax.plot(x, means, markersize=4, markevery=max(1, len(means) // 10), **look)
-    lowest, highest = [min(column) for column in values], [max(column) for column in values]
-    edge = {"linestyle": look["linestyle"], "linewidth": 0.6}  # tells bands apart in grey
-    ax.fill_between(x, lowest, highest, facecolor=look["color"], alpha=0.2)
-    ax.plot(x, lowest, x, highest, color=look["color"], **edge)
-
-
 def _legend(figure: Figure, names: Sequence[str]) -> None:
     figure.legend(
         loc="outside upper center",
@@ -90,11 +44,11 @@ def learning_curves(runs: Mapping[str, Sequence[Curves]]) -> Figure:
     """Training loss and validation accuracy by epoch: mean and range over the seeds."""
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.8))
-        for name, look in _looks(runs):
+        for name, look in looks(runs):
             curves = runs[name]
             epochs = range(1, len(curves[0].train_loss) + 1)
-            _band(left, epochs, zip(*(c.train_loss for c in curves)), label=name, **look)
-            _band(right, epochs, zip(*(c.validation_accuracy for c in curves)), **look)
+            band(left, epochs, zip(*(c.train_loss for c in curves)), label=name, **look)
+            band(right, epochs, zip(*(c.validation_accuracy for c in curves)), **look)
         left.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
         right.set(xlabel="epoch", ylabel="validation accuracy", ylim=(None, 1))
         right.yaxis.set_major_formatter(PercentFormatter(1))
@@ -106,10 +60,10 @@ def learning_rates(results: Mapping[str, Mapping[float, Sequence[Curves]]]) -> F
     """Validation loss after the last epoch by learning rate: mean and range over the seeds."""
     with plt.rc_context(STYLE):
         figure, ax = plt.subplots(figsize=(6.5, 4))
-        for name, look in _looks(results):
+        for name, look in looks(results):
             trials = results[name]
             final = [[curves.validation_loss[-1] for curves in trials[lr]] for lr in trials]
-            _band(ax, list(trials), final, label=name, **look)
+            band(ax, list(trials), final, label=name, **look)
         ax.set(xlabel="learning rate", ylabel="final validation loss")
         ax.set(xscale="log", yscale="log")
         for axis in (ax.xaxis, ax.yaxis):  # 0.001 and 0.2 rather than powers of ten
@@ -237,7 +191,7 @@ def relative_errors(errors: Mapping[str, Sequence[float]]) -> Figure:
     """Relative errors after each insertion, on a logarithmic scale."""
     with plt.rc_context(STYLE):
         figure, ax = plt.subplots(figsize=(7, 3.6))
-        for name, look in _looks(errors):
+        for name, look in looks(errors):
             ax.plot(
                 range(1, len(errors[name]) + 1),
                 errors[name],
