@@ -192,7 +192,7 @@ def _uses(vaccine: StreamingGradVac, trunk: list[Tensor]) -> tuple[Counter[Tenso
     """How many taps of each parameter the graph has, and which parameters it uses without one."""
     taps: Counter[Tensor] = Counter()
     elsewhere = {feature for feature in trunk if feature.is_leaf}
-    for node in explore(trunk)[1]:
+    for node in explore(trunk).nodes:
         if getattr(node, "vaccine", None) is vaccine:
             taps[node.parameter] += 1
             continue

@@ -9,8 +9,10 @@ from torch import Tensor
 
 Array = NDArray[np.floating]
 
-#: So many columns are multiplied in one go.
-_COLUMNS = 4096
+#: Columns that are multiplied in one go for a Gramian, and for a weighted sum.
+_COLUMNS, _COLUMNS_OF_SUM = 1024, 4096
+#: With fewer columns than this a Jacobian is small.
+_SMALL = 4096
 
 
 def as_matrix(jacobian: Tensor) -> Tensor:
@@ -22,10 +24,10 @@ class Jacobians:
     """P Jacobians of T rows each, on any devices, with the two things that are done to them.
 
     A float32 sum over millions of columns errs in the fourth digit, and float64 throughout
-    takes over ten times as long. So 4096 columns at a time are multiplied in the Jacobian's
+    takes over ten times as long. So 1024 columns at a time are multiplied in the Jacobian's
     precision, and these products are summed in float64: right to 1e-7, and faster than either.
-    What has fewer columns than that goes, if it lies on the CPU, into one float64 matrix: numpy
-    spends a fifth of the time that torch does on something small.
+    Jacobians with few columns go, if they lie on the CPU, into one float64 matrix: numpy spends a
+    fifth of the time that torch does on something small.
 
     Args:
         jacobians: P tensors of shape (T, …), floating-point.
@@ -41,7 +43,7 @@ class Jacobians:
         self._small = [
             p
             for p, matrix in enumerate(self._matrices)
-            if precise and widths[p] < _COLUMNS and matrix.device.type == "cpu"
+            if precise and widths[p] < _SMALL and matrix.device.type == "cpu"
         ]
         self._large = [p for p in range(len(widths)) if p not in set(self._small)]
         self._widths = [widths[p] for p in self._small]
@@ -97,14 +99,16 @@ class Jacobians:
 def _combine(weights: Array, matrix: Tensor) -> Tensor:
     vector = torch.from_numpy(weights).to(matrix.device, matrix.dtype)
     tasks, columns = matrix.shape
-    if matrix.device.type != "cpu" or columns < 4 * _COLUMNS:
+    if matrix.device.type != "cpu" or columns < 4 * _COLUMNS_OF_SUM:
         return vector @ matrix
     # a product of a vector and a matrix runs on one core, a batch of products on all
-    whole = columns - columns % _COLUMNS
-    chunks = matrix[:, :whole].unflatten(1, (-1, _COLUMNS)).transpose(0, 1)
+    whole = columns - columns % _COLUMNS_OF_SUM
+    chunks = matrix[:, :whole].unflatten(1, (-1, _COLUMNS_OF_SUM)).transpose(0, 1)
     result = matrix.new_empty(columns)
     torch.bmm(
-        vector.expand(len(chunks), 1, tasks), chunks, out=result[:whole].view(-1, 1, _COLUMNS)
+        vector.expand(len(chunks), 1, tasks),
+        chunks,
+        out=result[:whole].view(-1, 1, _COLUMNS_OF_SUM),
     )
     torch.mv(matrix[:, whole:].T, vector, out=result[whole:])
     return result

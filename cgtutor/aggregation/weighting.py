@@ -85,6 +85,8 @@ class GramianWeighting(nn.Module, ABC):
             raise ValueError(
                 f"gramian must be square (T, T) or (B, T, T), got shape {tuple(gramian.shape)}"
             )
+        if gramian.shape[-1] == 0:
+            return gramian.new_ones(gramian.shape[:-1])
         host = gramian.detach().cpu()
         if host.dtype in (torch.float16, torch.bfloat16):
             host = host.float()

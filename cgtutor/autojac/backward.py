@@ -50,8 +50,7 @@ def backward(
     chunk = _check_chunk(parallel_chunk_size)
     outputs = check_outputs("tensors", tensors)
     if inputs is None:
-        found, _ = explore(outputs)
-        inputs = found
+        inputs = explore(outputs).leaves
     leaves = tensor_list("inputs", inputs)
     check_accepts("inputs", leaves)
     owners = None
@@ -108,7 +107,7 @@ def mtl_backward(
     """
     chunk = _check_chunk(parallel_chunk_size)
     trunk = check_outputs("features", features)
-    shared = explore(trunk)[0] if shared_params is None else list(dict.fromkeys(shared_params))
+    shared = explore(trunk).leaves if shared_params is None else list(dict.fromkeys(shared_params))
     heads = Heads(tensors, trunk, grad_tensors, tasks_params, shared, retain_graph)
     found = jacobians(trunk, shared, heads.directions, retain_graph, chunk) if shared else []
     heads.add_to_grad()
@@ -139,7 +138,7 @@ class Heads:
         check_accepts("shared_params", shared)
         seen_by = [explore([loss], stop=trunk) for loss in losses]
         if tasks_params is None:
-            heads = [leaves for leaves, _ in seen_by]
+            heads = [seen.leaves for seen in seen_by]
         else:
             heads = [list(dict.fromkeys(parameters)) for parameters in tasks_params]
             if len(heads) != len(losses):
@@ -147,16 +146,20 @@ class Heads:
                     f"tasks_params must have one entry for each of the {len(losses)} tensors, "
                     f"got {len(heads)}"
                 )
-        for task, (head, (leaves, _)) in enumerate(zip(heads, seen_by)):
+        for task, (head, seen) in enumerate(zip(heads, seen_by)):
             check_accepts(f"tasks_params[{task}]", head)
-            bypass = set(shared) & {*head, *leaves}
+            bypass = set(shared) & {*head, *seen.leaves}
             if bypass:
                 raise ValueError(
                     "features must be all through which tensors depend on shared_params, but "
                     f"tensors[{task}] reaches one of shape {tuple(bypass.pop().shape)} by "
                     "another way"
                 )
-        nodes = [visited for _, visited in seen_by]
+        if not any(seen.stopped for seen in seen_by):
+            raise ValueError(
+                "features must be what tensors were made from, but none of them depends on any"
+            )
+        nodes = [seen.nodes for seen in seen_by]
         # tasks that have a part above the features in common need it in turn
         entangled = sum(map(len, nodes)) > len(set().union(*nodes))
         results = [
@@ -173,10 +176,6 @@ class Heads:
             for loss, head in zip(losses, heads):
                 release([loss], [*head, *trunk])
         at_trunk = [result[len(head) :] for result, head in zip(results, heads)]
-        if all(g is None for task in at_trunk for g in task):
-            raise ValueError(
-                "features must be what tensors were made from, but none of them depends on any"
-            )
         self.directions = [
             torch.stack([torch.zeros_like(feature) if g is None else g for g in column])
             for feature, column in zip(trunk, zip(*at_trunk))

@@ -1,7 +1,7 @@
 """Looking at an autograd graph, and freeing it."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,29 +14,40 @@ def edge(tensor: Tensor) -> Edge:
     return torch.autograd.graph.get_gradient_edge(tensor)[:2]
 
 
-def explore(roots: Iterable[Tensor], stop: Iterable[Tensor] = ()) -> tuple[list[Tensor], set[Any]]:
+class Explored(NamedTuple):
+    """What a walk through a graph came upon."""
+
+    #: Leaves: parameters, and inputs that require gradients.
+    leaves: list[Tensor]
+    #: All nodes of the graph, but for those beyond a stop.
+    nodes: set[Any]
+    #: Whether there was a stop on the way.
+    stopped: bool
+
+
+def explore(roots: Iterable[Tensor], stop: Iterable[Tensor] = ()) -> Explored:
     """Walk from some tensors towards the leaves.
 
     Args:
         roots: Tensors that require gradients.
         stop: Tensors beyond which not to look.
-
-    Returns:
-        The leaves (parameters, inputs that require gradients) that were reached, and all nodes.
     """
     closed = {edge(tensor) for tensor in stop}
     leaves: list[Tensor] = []
-    seen: set[Any] = set()  # holds the nodes, too: the identity of a dropped one is used again
-    waiting = [e for e in map(edge, roots) if e not in closed]
+    nodes: set[Any] = set()  # holds them, too: the identity of a dropped one is used again
+    stopped = False
+    waiting = [edge(root) for root in roots]
     while waiting:
-        node, _ = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if type(node).__name__ == "AccumulateGrad":
-            leaves.append(node.variable)
-        waiting.extend(e for e in node.next_functions if e not in closed)
-    return leaves, seen
+        here = waiting.pop()
+        node = here[0]
+        if here in closed:
+            stopped = True
+        elif node is not None and node not in nodes:
+            nodes.add(node)
+            if type(node).__name__ == "AccumulateGrad":
+                leaves.append(node.variable)
+            waiting.extend(node.next_functions)
+    return Explored(leaves, nodes, stopped)
 
 
 class _NoGradient(torch.autograd.Function):

@@ -58,7 +58,7 @@ def _plain_is_faster(outputs: Sequence[Tensor], rows: int) -> bool:
     if outputs[0].device.type != "cpu":
         return False
     return rows <= 2 or any(
-        type(node).__name__.startswith("Convolution") for node in explore(outputs)[1]
+        type(node).__name__.startswith("Convolution") for node in explore(outputs).nodes
     )
 
 
