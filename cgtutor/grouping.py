@@ -28,7 +28,7 @@ def whole_model(*modules: nn.Module) -> Groups:
     >>> [len(group) for group in whole_model(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)))]
     [4]
     """
-    return _partition([[p for module in modules for p in module.parameters()]])
+    return _partition([[p for module in _checked(modules) for p in module.parameters()]])
 
 
 def enc_dec(*modules: nn.Module) -> Groups:
@@ -37,7 +37,7 @@ def enc_dec(*modules: nn.Module) -> Groups:
     >>> [len(group) for group in enc_dec(nn.Linear(2, 3), nn.Sequential(nn.Linear(3, 3)))]
     [2, 2]
     """
-    return _partition([list(module.parameters()) for module in modules])
+    return _partition([list(module.parameters()) for module in _checked(modules)])
 
 
 def all_layer(*modules: nn.Module) -> Groups:
@@ -50,7 +50,7 @@ def all_layer(*modules: nn.Module) -> Groups:
     >>> [len(group) for group in all_layer(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)))]
     [2, 2]
     """
-    layers = [layer for module in modules for layer in module.modules()]
+    layers = [layer for module in _checked(modules) for layer in module.modules()]
     return _partition([list(layer.parameters(recurse=False)) for layer in layers])
 
 
@@ -60,7 +60,7 @@ def all_matrix(*modules: nn.Module) -> Groups:
     >>> [len(group) for group in all_matrix(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)))]
     [1, 1, 1, 1]
     """
-    return _partition([[p] for module in modules for p in module.parameters()])
+    return _partition([[p] for module in _checked(modules) for p in module.parameters()])
 
 
 def check_partition(groups: Sequence[Sequence[Tensor]], *modules: nn.Module) -> None:
@@ -71,12 +71,11 @@ def check_partition(groups: Sequence[Sequence[Tensor]], *modules: nn.Module) -> 
             such a parameter. The message names it.
     """
     _check_disjoint(groups)
-    names = {
-        p: f"modules[{i}].{name}"
-        for i, module in reversed(list(enumerate(modules)))
-        for name, p in module.named_parameters()
-        if p.requires_grad
-    }
+    names: dict[Tensor, str] = {}
+    for i, module in enumerate(_checked(modules)):
+        for name, p in module.named_parameters():
+            if p.requires_grad:
+                names.setdefault(p, f"modules[{i}].{name}")
     grouped = {
         p: f"groups[{b}][{k}]" for b, group in enumerate(groups) for k, p in enumerate(group)
     }
@@ -135,8 +134,10 @@ class GroupedGradVac(GradVacWeighting):
     ) -> None:
         self.groups = [list(group) for group in groups]
         _check_disjoint(self.groups)
-        for b, group in enumerate(self.groups):
-            check_accepts(f"groups[{b}]", group)
+        self._places = [
+            f"groups[{b}][{k}]" for b, g in enumerate(self.groups) for k in range(len(g))
+        ]
+        check_accepts(self._places, [p for group in self.groups for p in group])
         super().__init__(beta, eps, guard=guard, generator=generator)
 
     def reset(self) -> None:
@@ -158,7 +159,7 @@ class GroupedGradVac(GradVacWeighting):
                 changed then.
         """
         parameters = [p for group in self.groups for p in group]
-        jacobians = check_jacobians("parameters", parameters)
+        jacobians = check_jacobians(self._places, parameters)
         rows = Jacobians(jacobians, precise=self.guard)
         sizes = [len(group) for group in self.groups]
         starts = [0, *itertools.accumulate(sizes[:-1])]
@@ -174,6 +175,13 @@ class GroupedGradVac(GradVacWeighting):
 
     def _fits(self, targets: Tensor) -> bool:
         return targets.shape[:-2] == (len(self.groups),) and super()._fits(targets)
+
+
+def _checked(modules: Sequence[nn.Module]) -> Sequence[nn.Module]:
+    for i, module in enumerate(modules):
+        if not isinstance(module, nn.Module):
+            raise ValueError(f"modules[{i}] must be a Module, got {module!r}")
+    return modules
 
 
 def _partition(candidates: list[list[nn.Parameter]]) -> Groups:

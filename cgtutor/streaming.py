@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from cgtutor.aggregation.gramian import Jacobians
 from cgtutor.autojac.backward import Heads, check_outputs
@@ -30,9 +29,10 @@ class StreamingGradVac(GroupedGradVac):
 
     It gives the same numbers, and takes less memory the finer the groups are (with one group it
     can save nothing). The forward pass has to run inside :meth:`tap`, which puts a tap between
-    each parameter and the layer that uses it. Parameters that a layer takes by another way
-    (those of RNNs, tied ones used by hand) make their group wait for the end of the pass, and so
-    does a graph that cannot be differentiated for all tasks at once.
+    each parameter and the layer that uses it. A group waits for the end of the backward pass if a
+    parameter of it is used by another way (a tied weight used by hand, an element of a
+    ``ParameterList``, ``MultiheadAttention.out_proj``), and all groups do if the graph
+    cannot be differentiated for all tasks at once.
 
     Arguments, attributes and errors are those of ``GroupedGradVac``.
 
@@ -40,7 +40,7 @@ class StreamingGradVac(GroupedGradVac):
     >>> encoder = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3))
     >>> heads = [nn.Linear(3, 1), nn.Linear(3, 1)]
     >>> vaccine = StreamingGradVac(all_layer(encoder))
-    >>> with vaccine.tap():
+    >>> with vaccine.tap(encoder):
     ...     features = encoder(torch.randn(16, 2))
     >>> losses = [head(features).square().mean() for head in heads]
     >>> vaccine.mtl_backward(losses, features=features).shape
@@ -55,37 +55,43 @@ class StreamingGradVac(GroupedGradVac):
         self._pass: _Pass | None = None
 
     @contextmanager
-    def tap(self) -> Iterator[None]:
-        """Run the forward pass of the shared part inside this context."""
-        replaced: list[tuple[nn.Module, dict[str, nn.Parameter]]] = []
+    def tap(self, *modules: nn.Module) -> Iterator[None]:
+        """Run the forward pass of the shared part inside this context.
+
+        Args:
+            modules: What the groups' parameters belong to, such as the encoder. Layers inside
+                something that ``torch.compile`` has compiled are not tapped.
+        """
+        taken_out: dict[nn.Module, dict[str, nn.Parameter]] = {}
 
         def before(module: nn.Module, args: Any) -> None:
-            mine = {
-                n: p for n, p in module._parameters.items() if p is not None and p in self._group_of
-            }
-            replaced.append((module, mine))
-            for name, p in mine.items():
+            if torch.compiler.is_compiling() or module in taken_out:
+                return
+            own = {n: p for n, p in module._parameters.items() if p in self._group_of}
+            taken_out[module] = own
+            for name, p in own.items():
                 module._parameters[name] = _Tap.apply(p, self)
 
-        def restore() -> None:
-            module, mine = replaced.pop()
-            module._parameters.update(mine)
-
         def after(module: nn.Module, args: Any, output: Any) -> None:
-            if replaced and replaced[-1][0] is module:
-                restore()
+            module._parameters.update(taken_out.pop(module, {}))
 
+        layers = {layer for module in modules for layer in module.modules()}
         handles = [
-            register_module_forward_pre_hook(before),
-            register_module_forward_hook(after, always_call=True),
+            handle
+            for layer in layers
+            if any(p in self._group_of for p in layer.parameters(recurse=False))
+            for handle in (
+                layer.register_forward_pre_hook(before),
+                layer.register_forward_hook(after, always_call=True),
+            )
         ]
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
-            while replaced:
-                restore()
+            for module in list(taken_out):
+                after(module, (), None)
 
     def mtl_backward(
         self,

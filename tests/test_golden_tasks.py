@@ -115,7 +115,7 @@ def test_training(config, way):
     for step, x in enumerate(array(config, "x")):
         features = x
         if way == "streaming":
-            with grouped.tap():
+            with grouped.tap(*shared):
                 for net in shared:
                     features = net(features)
         else:

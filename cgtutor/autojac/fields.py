@@ -21,23 +21,32 @@ def tensor_list(name: str, value: Iterable[Tensor] | Tensor) -> list[Tensor]:
     return list(dict.fromkeys(tensors))
 
 
-def check_accepts(name: str, tensors: Sequence[Tensor]) -> None:
-    """Raise a ValueError for the first tensor that cannot have a ``.grad`` or ``.jac``."""
+def check_accepts(name: str | Sequence[str], tensors: Sequence[Tensor]) -> None:
+    """Raise a ValueError for the first tensor that cannot have a ``.grad`` or ``.jac``.
+
+    Args:
+        name: Of the argument that holds the tensors, or one for each tensor.
+        tensors: The tensors.
+    """
     for i, tensor in enumerate(tensors):
         if not tensor.requires_grad:
             raise ValueError(
-                f"{name}[{i}] must require gradients, got a frozen tensor of shape "
+                f"{_called(name, i)} must require gradients, got a frozen tensor of shape "
                 f"{tuple(tensor.shape)}: leave it out, or unfreeze it before the forward pass"
             )
         if not (tensor.is_leaf or tensor.retains_grad):
             raise ValueError(
-                f"{name}[{i}] must be a leaf, such as a parameter, or have had retain_grad() "
-                f"called, got an intermediate tensor of shape {tuple(tensor.shape)}"
+                f"{_called(name, i)} must be a leaf, such as a parameter, or have had "
+                f"retain_grad() called, got an intermediate tensor of shape {tuple(tensor.shape)}"
             )
 
 
-def check_jacobians(name: str, tensors: Sequence[Tensor]) -> list[Tensor]:
+def check_jacobians(name: str | Sequence[str], tensors: Sequence[Tensor]) -> list[Tensor]:
     """The Jacobians of these tensors, with as many rows each.
+
+    Args:
+        name: Of the argument that holds the tensors, or one for each tensor.
+        tensors: The tensors.
 
     Raises:
         ValueError: One is missing, or has the wrong shape.
@@ -48,18 +57,22 @@ def check_jacobians(name: str, tensors: Sequence[Tensor]) -> list[Tensor]:
         jacobian = getattr(tensor, "jac", None)
         if jacobian is None:
             raise ValueError(
-                f"{name}[{i}] must have a Jacobian in its .jac, got none for the tensor of shape "
-                f"{tuple(tensor.shape)}: call backward or mtl_backward first, and once for each "
+                f"{_called(name, i)} must have a Jacobian in its .jac, got none for the tensor of "
+                f"shape {tuple(tensor.shape)}: call backward or mtl_backward first, and once for each "
                 "jac_to_grad, which uses Jacobians up unless retain_jac=True"
             )
         rows = result[0].shape[0] if result else jacobian.shape[0]
         if tuple(jacobian.shape) != (rows, *tensor.shape):
             raise ValueError(
-                f"{name}[{i}].jac must have shape {(rows, *tensor.shape)}, one row for each task, "
-                f"got {tuple(jacobian.shape)}"
+                f"{_called(name, i)}.jac must have shape {(rows, *tensor.shape)}, one row for "
+                f"each task, got {tuple(jacobian.shape)}"
             )
         result.append(jacobian)
     return result
+
+
+def _called(name: str | Sequence[str], i: int) -> str:
+    return f"{name}[{i}]" if isinstance(name, str) else name[i]
 
 
 def add_to_jac(tensors: Iterable[Tensor], jacobians: Iterable[Tensor]) -> None:
