@@ -8,6 +8,7 @@ A partition is a list of lists of parameters: each parameter that requires gradi
 one. A parameter tied into two modules belongs to the first of them.
 """
 
+import functools
 import itertools
 from collections.abc import Iterable, Sequence
 
@@ -168,7 +169,12 @@ class GroupedGradVac(GradVacWeighting):
         add_to_grad(parameters, rows.combine(np.repeat(weights.numpy(), sizes, axis=0)))
         if not retain_jac:
             remove_jac(parameters)
-        return weights.to(jacobians[0])
+        return weights.to(jacobians[0].device, self._dtype_of_weights())
+
+    def _dtype_of_weights(self) -> torch.dtype:
+        """The parameters', but not half precision, which large weights would not fit into."""
+        dtypes = [p.dtype for group in self.groups for p in group]
+        return functools.reduce(torch.promote_types, dtypes, torch.float32)
 
     def _shape_in_words(self) -> str:
         return f"({len(self.groups)}, T, T), for {len(self.groups)} groups"

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cgtutor.aggregation.gramian import Jacobians
 from cgtutor.autojac.backward import Heads, check_outputs
-from cgtutor.autojac.fields import add_to_grad
+from cgtutor.autojac.fields import add_to_grad, check_accepts
 from cgtutor.autojac.graph import explore, release
 from cgtutor.autojac.rows import one_by_one, vectorised
 from cgtutor.grouping import GroupedGradVac
@@ -32,7 +32,8 @@ class StreamingGradVac(GroupedGradVac):
     each parameter and the layer that uses it. A group waits for the end of the backward pass if a
     parameter of it is used by another way (a tied weight used by hand, an element of a
     ``ParameterList``, ``MultiheadAttention.out_proj``), and all groups do if the graph
-    cannot be differentiated for all tasks at once.
+    cannot be differentiated for all tasks at once. Forward hooks of the vaccine itself do not run,
+    and hooks on intermediate tensors see gradients of all tasks in one.
 
     Arguments, attributes and errors are those of ``GroupedGradVac``.
 
@@ -62,24 +63,30 @@ class StreamingGradVac(GroupedGradVac):
             modules: What the groups' parameters belong to, such as the encoder. Layers inside
                 something that ``torch.compile`` has compiled are not tapped.
         """
-        taken_out: dict[nn.Module, dict[str, nn.Parameter]] = {}
+        taken_out: dict[nn.Module, list[tuple[str, Any, Any]]] = {}
 
         def before(module: nn.Module, args: Any) -> None:
-            if torch.compiler.is_compiling() or module in taken_out:
+            transformed = torch._C._are_functorch_transforms_active()
+            if module in taken_out or transformed or torch.compiler.is_compiling():
                 return
-            own = {n: p for n, p in module._parameters.items() if p in self._group_of}
-            taken_out[module] = own
-            for name, p in own.items():
-                module._parameters[name] = _Tap.apply(p, self)
+            own = [(n, p) for n, p in module._parameters.items() if p in self._group_of]
+            taken_out[module] = [(name, p, _Tap.apply(p, self)) for name, p in own]
+            for name, _, tap in taken_out[module]:
+                module._parameters[name] = tap
 
         def after(module: nn.Module, args: Any, output: Any) -> None:
-            module._parameters.update(taken_out.pop(module, {}))
+            for name, p, tap in taken_out.pop(module, []):
+                if tap.data_ptr() != p.data_ptr():
+                    p.data = tap.data  # as the module has done
+                if module._parameters.get(name) is tap:  # and not one the module has put there
+                    module._parameters[name] = p
 
         layers = {layer for module in modules for layer in module.modules()}
         handles = [
             handle
             for layer in layers
-            if any(p in self._group_of for p in layer.parameters(recurse=False))
+            if not isinstance(layer, torch.jit.ScriptModule)
+            and any(p in self._group_of for p in layer.parameters(recurse=False))
             for handle in (
                 layer.register_forward_pre_hook(before),
                 layer.register_forward_hook(after, always_call=True),
@@ -122,25 +129,37 @@ class StreamingGradVac(GroupedGradVac):
         """
         trunk = check_outputs("features", features)
         shared = list(self._group_of)
-        heads = Heads(tensors, trunk, grad_tensors, tasks_params, shared, retain_graph)
-        tasks = len(heads.directions[0])
-        this = self._pass = _Pass(self, trunk, tasks)
+        check_accepts(self._places, shared)
+        losses = check_outputs("tensors", tensors)
+        heads = Heads(losses, trunk, grad_tensors, tasks_params, shared, retain_graph)
+        this = self._pass = _Pass(self, trunk, len(losses))
         try:
-            rest: Sequence[Tensor | None] = vectorised(trunk, shared, heads.directions, tasks)
-            vectorisable = True
-        except Exception:  # whatever it is: plain passes work, or say what is wrong
-            vectorisable = False
-            this.stream_nothing()
-            rest = one_by_one(trunk, shared, heads.directions, retain_graph)
+            rest = self._differentiate(this, trunk, heads.directions, retain_graph)
         finally:
             self._pass = None
-        if vectorisable and not retain_graph:
-            release(trunk, shared)
         this.finish(dict(zip(shared, rest)))
-        this.step.commit()
+        self.commit(this.step)
         heads.add_to_grad()
         add_to_grad(shared, [this.gradients[p] for p in shared])
-        return torch.from_numpy(this.weights).to(shared[0])
+        return torch.from_numpy(this.weights).to(shared[0].device, self._dtype_of_weights())
+
+    def _differentiate(
+        self, this: "_Pass", trunk: list[Tensor], directions: list[Tensor], retain_graph: bool
+    ) -> Sequence[Tensor | None]:
+        """The backward pass. Returns the Jacobians of what has not been streamed."""
+        shared = list(self._group_of)
+        if not any(feature.retains_grad for feature in trunk):  # see jacobians
+            try:
+                rest = vectorised(trunk, shared, directions, len(directions[0]))
+            except Exception:  # whatever it is: plain passes work, or say what is wrong
+                pass
+            else:
+                self._pass = None
+                if not retain_graph:
+                    release(trunk, shared)
+                return rest
+        this.stream_nothing()
+        return one_by_one(trunk, shared, directions, retain_graph)
 
 
 class _Pass:
@@ -156,15 +175,22 @@ class _Pass:
             for b, group in enumerate(vaccine.groups)
             if all(uses[p] and p not in elsewhere for p in group)
         }
-        dtypes = tuple(p.dtype for group in vaccine.groups for p in group)
-        self.step = vaccine.begin((len(vaccine.groups), tasks, tasks), dtypes)
+        precision = tuple(p.dtype for group in vaccine.groups for p in group)
+        self.step = vaccine.begin((len(vaccine.groups), tasks, tasks), precision)
         self.weights = np.zeros((len(vaccine.groups), tasks))
         self.gradients: dict[Tensor, Tensor] = {}
         self._parts: dict[Tensor, Tensor] = {}
 
     def receive(self, parameter: Tensor, jacobian: Tensor | None) -> None:
-        """Take what one use of a parameter contributes; combine its group if that was all."""
+        """Take what one use of a parameter contributes; combine its group if that was all.
+
+        Args:
+            parameter: The parameter.
+            jacobian: Shape (T, *parameter.shape); or the parameter's own shape, if all tasks'
+                gradients are the same.
+        """
         if jacobian is not None:
+            jacobian = jacobian.detach().expand(self._tasks, *parameter.shape).contiguous()
             before = self._parts.get(parameter)
             self._parts[parameter] = jacobian if before is None else before + jacobian
         b = self._vaccine._group_of[parameter]
@@ -215,7 +241,7 @@ class _Tap(torch.autograd.Function):
     def forward(ctx: Any, parameter: Tensor, vaccine: StreamingGradVac) -> Tensor:
         ctx.set_materialize_grads(False)
         ctx.parameter, ctx.vaccine = parameter, vaccine
-        return parameter.view_as(parameter)
+        return parameter.detach()  # no view, or the module could not change it in place
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None]:
@@ -235,6 +261,7 @@ class _Rows(torch.autograd.Function):
 
     @staticmethod
     def forward(gradient: Tensor, receive: Callable[[Tensor], None]) -> Tensor:
+        receive(gradient)  # it is the same for all tasks: vectorised, vmap would be called
         return gradient.new_zeros(())
 
     @staticmethod
@@ -245,6 +272,5 @@ class _Rows(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: Any, gradient: Tensor, receive: Callable[[Tensor], None]
     ) -> tuple[Tensor, None]:
-        rows = gradient.movedim(in_dims[0], 0).detach().contiguous()
-        receive(rows)
+        receive(gradient.movedim(in_dims[0], 0))
         return gradient.new_zeros(()), None

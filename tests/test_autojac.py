@@ -153,8 +153,8 @@ MODELS = {
     "compiled": Compiled,
     "several": Several,
 }
-#: Those that a vectorised pass cannot differentiate, or not without a warning (an error here).
-IN_A_LOOP = {"sparse embedding", "item", "checkpoint with dropout", "compiled", "rnn"}
+#: Those that a vectorised pass cannot differentiate.
+IN_A_LOOP = {"sparse embedding", "item", "checkpoint with dropout", "compiled"}
 
 
 def clear(*modules):
@@ -327,6 +327,108 @@ def test_a_hook_that_needs_a_gradient():
     features = encoder[2](encoder[1](middle))
     mtl_backward(losses_of(heads, features), features, parallel_chunk_size=3)
     assert encoder[0].weight.jac.shape == (3, 8, 6)
+
+
+def test_freed_without_gradient_mode():
+    _, heads, forward = setting("linear")
+    features = forward()
+    losses = losses_of(heads, features)
+    with torch.no_grad():
+        mtl_backward(losses, features, parallel_chunk_size=3)
+    with pytest.raises(RuntimeError, match="second time"):
+        torch.autograd.grad(features.sum(), features.grad_fn.next_functions[0][0].variable)
+
+
+@pytest.mark.parametrize("tasks", [2, 3])
+def test_features_that_retain_their_gradient(tasks):
+    """They get the tasks' sum, as by torch, and no remains of a vectorised pass."""
+    _, heads, forward = setting("linear", tasks)
+    features = forward()
+    features.retain_grad()
+    mtl_backward(losses_of(heads, features), features)
+    got = features.grad
+    features = forward()
+    features.retain_grad()
+    sum(losses_of(heads, features)).backward()
+    assert_close(got, features.grad)
+    middle = torch.ones(3, requires_grad=True) * 2
+    middle.retain_grad()
+    backward([middle.sum() * k for k in range(3)], inputs=[middle])
+    assert middle.jac.tolist() == [[0] * 3, [1] * 3, [2] * 3]
+    assert middle.grad.tolist() == [3] * 3
+
+
+def test_head_parameters_out_of_reach_get_zeros():
+    _, heads, forward = setting("linear")
+    unused = nn.Parameter(torch.ones(2))
+    features = forward()
+    mtl_backward(losses_of(heads, features), features, tasks_params=[[unused], [], []])
+    assert unused.grad.tolist() == [0, 0]
+    assert heads[0].weight.grad is None
+
+
+def test_sparse_and_dense_gradients_add_up():
+    words, encoder = nn.Embedding(5, 3, sparse=True), nn.Linear(2, 3)
+    index, x = torch.tensor([0, 1]), torch.randn(2, 2)
+
+    def losses(features):
+        own = (words(index) * features).sum()
+        return [own, (features @ words.weight.T).sum(), 2 * own]
+
+    for order in ([0, 1, 2], [1, 0, 2], [0, 2, 1]):
+        clear(words, encoder)
+        features = encoder(x)
+        mtl_backward([losses(features)[k] for k in order], features)
+        got = words.weight.grad.to_dense()
+        clear(words)
+        sum(losses(encoder(x))).backward()
+        assert_close(got, words.weight.grad.to_dense())
+    words.weight.jac = torch.ones(2, 5, 3)
+    jac_to_grad([words.weight], Sum())
+
+
+def test_a_jac_is_never_the_callers_tensor():
+    rows = torch.eye(3)
+    p = torch.ones(3, requires_grad=True)
+    backward(p + 0, jac_tensors=rows)
+    p.jac.mul_(3)
+    assert torch.equal(rows, torch.eye(3))
+
+
+@pytest.mark.parametrize("columns", [3, 5000])
+def test_jacobians_with_a_graph_of_their_own(columns):
+    parameter = nn.Parameter(torch.zeros(columns))
+    parameter.jac = torch.randn(3, columns) * torch.ones(1, requires_grad=True)
+    expected = parameter.jac.sum(0)
+    vaccine = GradVac(0)
+    vaccine.gramian_weighting.register_forward_hook(lambda m, args, out: torch.ones_like(out))
+    jac_to_grad([parameter], vaccine)
+    assert_close(parameter.grad, expected.detach())
+    assert not parameter.grad.requires_grad
+
+
+def test_subclasses_do_as_they_say():
+    class Twice(GradVac):
+        def forward(self, matrix, /):
+            return 2 * super().forward(matrix)
+
+    class Ones(GradVacWeighting):
+        def forward(self, gramian, /):
+            return torch.ones(len(gramian))
+
+    parameters = with_jacobians()
+    expected = [2 * p.jac[0] for p in with_jacobians(1)]
+    weights = jac_to_grad(with_jacobians(1), Twice())
+    assert weights.tolist() == [1]
+    assert weights.dtype == torch.float32
+    single = with_jacobians(1)
+    jac_to_grad(single, Twice())
+    assert_close([p.grad for p in single], expected)
+    vaccine = GradVac()
+    vaccine.gramian_weighting = Ones()
+    expected = [p.jac.sum(0) for p in parameters]
+    jac_to_grad(parameters, vaccine)
+    assert_close([p.grad for p in parameters], expected)
 
 
 def test_accumulates():
@@ -606,6 +708,8 @@ def test_our_weighting_with_an_autogram_engine():
 
 # --------------------------------------------------------------------------------- errors
 
+ONE = torch.ones(1, dtype=torch.long)
+
 
 def check_refused(match, call, *modules):
     """A ValueError with this text, and nothing changed."""
@@ -668,7 +772,7 @@ def test_bad_arguments():
             lambda: mtl_backward(losses, features, grad_tensors=[torch.ones(())]),
         ),
         (
-            r"grad_tensors\[0\] must have shape \(\), as tensors\[0\] has, got \(2,\)",
+            r"grad_tensors\[0\] must be a tensor of shape \(\), as tensors\[0\] has, got \(2,\)",
             lambda: mtl_backward(losses, features, grad_tensors=[torch.ones(2)] * 3),
         ),
         *(
@@ -699,9 +803,40 @@ def test_bad_arguments():
             lambda: backward(features, jac_tensors=[torch.ones(3, 7)]),
         ),
         (r"jac_tensors\[0\] must have", lambda: backward(losses[0], jac_tensors=torch.ones(()))),
+        *(
+            (match, lambda bad=bad: backward(losses[0], jac_tensors=bad))
+            for match, bad in [
+                (r"jac_tensors\[0\] must be a tensor of torch.float32, .* got torch.int64", ONE),
+                (r"jac_tensors\[0\] must be a tensor of torch.float32, .* got None", [None]),
+                ("jac_tensors must be one or several, got 3", 3),
+            ]
+        ),
+        (
+            r"features must not be made from one another, got features\[1\]",
+            lambda: mtl_backward(losses, [features, features * 2]),
+        ),
+        *(
+            (match, lambda name=name, bad=bad: mtl_backward(losses, features, **{name: bad}))
+            for match, name, bad in [
+                (r"shared_params\[0\] must be a tensor, got 3", "shared_params", [3]),
+                ("shared_params must be a tensor or several, got 3", "shared_params", 3),
+                ("tasks_params must be one or several, got 3", "tasks_params", 3),
+                (r"tasks_params\[0\] must be a tensor or several", "tasks_params", [None] * 3),
+                (r"grad_tensors\[0\] must be a tensor .* got None", "grad_tensors", [None] * 3),
+            ]
+        ),
+        ("tensors must be one or several, got None", lambda: mtl_backward(None, features)),
+        ("features must be one or several, got None", lambda: mtl_backward(losses, None)),
     ]:
         check_refused(match, call, encoder, heads)
-    mtl_backward(losses, features)  # and the graph is whole
+    # and the graph is whole; single tensors and iterators are taken
+    start = (torch.ones(()) for _ in losses)
+    mtl_backward(losses, features, grad_tensors=start, shared_params=shared[0])
+    backward(losses_of(heads, forward()), inputs=shared[1])
+    with pytest.raises(ValueError, match=r"inputs\[0\].jac must have shape \(2, 8\) for another"):
+        backward(losses_of(heads, forward())[:2], inputs=shared[1])
+    with pytest.raises(ValueError, match=r"shared_params\[0\].jac must have shape \(2, 8, 6\)"):
+        mtl_backward(losses_of(heads, features := forward())[:2], features, shared_params=shared[0])
 
 
 def test_bad_jacobians():
@@ -711,7 +846,7 @@ def test_bad_jacobians():
     wrong = nn.Parameter(torch.zeros(2))
     for match, group in [
         ("tensors must hold at least one tensor, got none", []),
-        (r"tensors\[1\] must have a Jacobian in its .jac, got none", [parameters[0], without]),
+        (r"tensors\[1\].jac must be a Jacobian, got none", [parameters[0], without]),
         (r"tensors\[5\] must require gradients", [*parameters, frozen]),
         (r"tensors\[0\] must be a tensor, got None", [None]),
     ]:
@@ -724,6 +859,17 @@ def test_bad_jacobians():
         )
         with pytest.raises(ValueError, match=message):
             jac_to_grad([parameters[0], wrong], GradVac())
+    for bad in ([1.0, 2.0], torch.ones(4, 2, dtype=torch.long), torch.ones(4, 2) * 1j):
+        wrong.jac = bad
+        with pytest.raises(ValueError, match=r"tensors\[0\].jac must be a floating-point tensor"):
+            jac_to_grad([wrong], GradVac())
+    wrong.jac = torch.tensor(1.0)
+    with pytest.raises(ValueError, match=r"tensors\[0\].jac must have shape \(T, 2\)"):
+        jac_to_grad([wrong], GradVac())
+    with pytest.raises(ValueError, match="aggregator must be an Aggregator or a function, got 3"):
+        jac_to_grad(parameters, 3)
+    with pytest.raises(ValueError, match=r"aggregator must return a vector .* got 'text'"):
+        jac_to_grad(parameters, lambda matrix: "text")
     assert parameters[0].grad is None
     assert hasattr(parameters[0], "jac")
     hooked = GradVac()

@@ -1,5 +1,7 @@
 """Aggregators that weigh the rows of a Jacobian by what its Gramian says."""
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -37,14 +39,19 @@ class GramianWeightedAggregator(Aggregator):
         Returns:
             The weights, shape (T,), and for each Jacobian a tensor of the shape of one row.
         """
-        dtype = jacobians[0].dtype
-        for jacobian in jacobians[1:]:
-            dtype = torch.promote_types(dtype, jacobian.dtype)
+        dtypes = [jacobian.dtype for jacobian in jacobians]
+        dtype = functools.reduce(torch.promote_types, dtypes)
         rows = Jacobians(jacobians, getattr(self.gramian_weighting, "guard", True))
         gramian = torch.from_numpy(rows.gramians().sum(0))
-        weights: Tensor = self.gramian_weighting(gramian, dtype)
+        weighting = self.gramian_weighting
+        if type(weighting).forward is GramianWeighting.forward:
+            weights: Tensor = weighting(gramian, dtype)
+        else:  # one that knows nothing of precision
+            weights = weighting(gramian)
         every = weights.numpy()[None].repeat(len(jacobians), 0)
-        return weights.to(jacobians[0].device, dtype), rows.combine(every)
+        # half precision would not do for weights, which may be large
+        weights = weights.to(jacobians[0].device, torch.promote_types(dtype, torch.float32))
+        return weights, rows.combine(every)
 
 
 class PCGrad(GramianWeightedAggregator):

@@ -1,6 +1,8 @@
 """The two passes over Jacobians: dot products of their rows, and weighted sums of their rows."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +22,19 @@ def as_matrix(jacobian: Tensor) -> Tensor:
     return jacobian.flatten(1) if jacobian.ndim > 1 else jacobian.unsqueeze(1)
 
 
+def _without_autocast(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep autocast from lowering the precision of the products in a method."""
+
+    @functools.wraps(method)
+    def wrapped(*args: Any) -> Any:
+        if not torch.is_autocast_enabled("cpu") and not torch.is_autocast_enabled("cuda"):
+            return method(*args)
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            return method(*args)
+
+    return wrapped
+
+
 class Jacobians:
     """P Jacobians of T rows each, on any devices, with the two things that are done to them.
 
@@ -37,7 +52,7 @@ class Jacobians:
 
     def __init__(self, jacobians: Sequence[Tensor], precise: bool = True) -> None:
         self._shapes = [jacobian.shape[1:] for jacobian in jacobians]
-        self._matrices = [as_matrix(jacobian) for jacobian in jacobians]
+        self._matrices = [as_matrix(jacobian.detach()) for jacobian in jacobians]
         self._precise = precise
         widths = [matrix.shape[1] for matrix in self._matrices]
         self._small = [
@@ -49,8 +64,9 @@ class Jacobians:
         self._widths = [widths[p] for p in self._small]
         if self._small:
             together = torch.cat([self._matrices[p] for p in self._small], dim=1)
-            self._joined = together.detach().double().numpy()
+            self._joined = together.double().numpy()
 
+    @_without_autocast
     def gramians(self) -> Array:
         """All dot products of the rows of each Jacobian, on the host: shape (P, T, T).
 
@@ -77,6 +93,7 @@ class Jacobians:
                     result[p] = _scaled_product(self._matrices[p])
         return result
 
+    @_without_autocast
     def combine(self, weights: Array) -> list[Tensor]:
         """Σₜ ``weights[p, t]`` row t of Jacobian p, for each p, of the shape of a row.
 
@@ -88,8 +105,10 @@ class Jacobians:
             spread = np.repeat(weights[self._small].T, self._widths, axis=1)
             with np.errstate(all="ignore"):
                 sums = torch.from_numpy(np.einsum("tn,tn->n", spread, self._joined))
-            dtype = self._matrices[self._small[0]].dtype
-            for p, part in zip(self._small, sums.to(dtype).split(self._widths)):
+            dtypes = {self._matrices[p].dtype for p in self._small}
+            if len(dtypes) == 1:
+                sums = sums.to(dtypes.pop())
+            for p, part in zip(self._small, sums.split(self._widths)):
                 result[p] = part.to(self._matrices[p].dtype)
         for p in self._large:
             result[p] = _combine(weights[p], self._matrices[p])
@@ -97,6 +116,9 @@ class Jacobians:
 
 
 def _combine(weights: Array, matrix: Tensor) -> Tensor:
+    if matrix.dtype in (torch.float16, torch.bfloat16):  # which weights may not fit into
+        pieces = matrix.split(_COLUMNS_OF_SUM * 256, dim=1)
+        return torch.cat([_combine(weights, piece.float()).to(piece.dtype) for piece in pieces])
     vector = torch.from_numpy(weights).to(matrix.device, matrix.dtype)
     tasks, columns = matrix.shape
     if matrix.device.type != "cpu" or columns < 4 * _COLUMNS_OF_SUM:

@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.floating]
 
-#: The guard follows no target beyond the cosine whose sine is 1e-3. One correction then makes a
-#: gradient at most 1001 times as long, and all T - 1 corrections together may not do more.
+#: The guard follows no target beyond the cosine whose sine is 1e-3: a correction divides by it.
 HIGHEST_TARGET = sqrt(1 - 1e-6)
-LONGEST = 1 + 1e3
 
 #: With fewer gradients than this plain Python is faster than numpy.
 FEW = 16
@@ -46,15 +44,25 @@ def vaccinate(
     return _side_by_side(gramian, target, order, eps, guard)
 
 
+def _longest(tasks: int) -> float:
+    """How many times as long the guard lets all corrections together make a gradient.
+
+    Each alone could make it a thousand times as long, and the next a thousand times longer than
+    that. So limited, the sum of all T is at most 1000 times as long as the Jacobian's norm.
+    """
+    return 1e3 / sqrt(max(tasks, 1))
+
+
 def _one_by_one(
     gramian: Array, target: Array, order: NDArray[np.int64], eps: float
 ) -> tuple[Array, Array]:
     """Read this one: the guarded vaccine in numbers."""
     tasks = gramian.shape[1]
+    longest = _longest(tasks)
     tiny = tasks * np.finfo(np.float64).eps
     coefficients, cosines = [], []
     for G, wanted, orders in zip(gramian.tolist(), target.tolist(), order.tolist()):
-        norm = [sqrt(G[i][i]) for i in range(tasks)]
+        norm = [sqrt(max(G[i][i], 0.0)) for i in range(tasks)]
         for i in range(tasks):
             c = [0.0] * tasks  # g'ᵢ = Σₖ c[k] gₖ
             c[i] = 1.0
@@ -73,7 +81,7 @@ def _one_by_one(
                     sine, sine_hat = sqrt(1 - phi * phi), sqrt(max(1 - phi_hat * phi_hat, 0.0))
                     weight = length * (phi_hat * sine - phi * sine_hat)
                     weight /= norm[j] * sine_hat + eps
-                    weight = min(weight, (LONGEST * norm[i] - reach) / norm[j])
+                    weight = min(weight, (longest * norm[i] - reach) / norm[j])
                     c[j] = weight
                     square += weight * (2 * dot[j] + weight * G[j][j])
                     dot = [old + weight * new for old, new in zip(dot, G[j])]
@@ -103,7 +111,7 @@ def _side_by_side(
     cosine = np.zeros_like(G)
     square_j = np.einsum("bii->bi", gramian).reshape(lanes)
     square, norm = square_j.copy(), np.sqrt(np.maximum(square_j, 0))
-    reach, longest = norm.copy(), LONGEST * norm
+    reach, longest = norm.copy(), _longest(tasks) * norm
     tiny = tasks * np.finfo(gramian.dtype).eps
 
     square_j, norm_j, phi_hat = square_j[lane_j], norm[lane_j], target.reshape(-1)[pair]

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,8 @@ class Report:
     """What a vaccine saw and did in one call; every tensor is on the CPU.
 
     Attributes:
-        gramian: Shape (…, T, T), the dot products of the task gradients as they came.
+        gramian: Shape (…, T, T), the dot products of the task gradients as they came; zeros for a
+            group in which one was not finite.
         targets: Shape (…, T, T), φ̂ before the call.
         similarities: Shape (…, T, T), the cosine φᵢⱼ of gradient i, as changed so far, and the
             original gradient j when they met; zero on the diagonal.
@@ -66,13 +68,13 @@ class GramianWeighting(nn.Module, ABC):
     """
 
     @torch.no_grad()
-    def forward(self, gramian: Tensor, /, dtype: Any = None) -> Tensor:
+    def forward(self, gramian: Tensor, /, precision: Hashable = None) -> Tensor:
         """Weigh.
 
         Args:
             gramian: Shape (T, T), floating-point; or (B, T, T), for B groups with a state each.
-            dtype: What the Jacobians are of, if not of the Gramian's dtype (compared from call
-                to call: with another one a state starts afresh).
+            precision: The dtype or dtypes of the Jacobians, if not the Gramian's. With another
+                one than in the last call, a state starts afresh.
 
         Returns:
             Shape (T,) or (B, T), of the Gramian's dtype, on its device.
@@ -90,11 +92,11 @@ class GramianWeighting(nn.Module, ABC):
         host = gramian.detach().cpu()
         if host.dtype in (torch.float16, torch.bfloat16):
             host = host.float()
-        weights = self._weights(host.numpy(), gramian.dtype if dtype is None else dtype)
+        weights = self._weights(host.numpy(), gramian.dtype if precision is None else precision)
         return torch.from_numpy(weights).to(gramian.device, gramian.dtype)
 
     @abstractmethod
-    def _weights(self, gramian: Array, dtype: Any) -> Array: ...
+    def _weights(self, gramian: Array, precision: Hashable) -> Array: ...
 
 
 class PCGradWeighting(GramianWeighting):
@@ -108,7 +110,7 @@ class PCGradWeighting(GramianWeighting):
         super().__init__()
         self.generator = _check.optional_generator("generator", generator)
 
-    def _weights(self, gramian: Array, dtype: Any) -> Array:
+    def _weights(self, gramian: Array, precision: Hashable) -> Array:
         """A projection is a vaccine whose target is a right angle."""
         groups = gramian.reshape(-1, *gramian.shape[-2:]).astype(np.float64)
         count, tasks, _ = groups.shape
@@ -194,21 +196,28 @@ class GradVacWeighting(GramianWeighting):
         """Forget the targets: the next call starts from zeros."""
         self.targets = torch.zeros(0, 0, dtype=torch.float64, device="cpu")
         self._last: Step | None = None
-        self._dtype: Any = None
+        self._precision: Hashable = None
 
     @property
     def report(self) -> Report | None:
         """What the last call saw and did; ``None`` before it."""
         return None if self._last is None else self._last.report()
 
-    def begin(self, shape: tuple[int, ...], dtype: Any) -> "Step":
-        """Draw the orders of one call; see :class:`Step`."""
-        return Step(self, shape, dtype)
+    def begin(self, shape: tuple[int, ...], precision: Hashable) -> "Step":
+        """Draw the orders of one call on Gramians of this shape; see :class:`Step`."""
+        known = self.targets.shape == shape and self._precision in (None, precision)
+        return Step(self, self.targets.numpy() if known else np.zeros(shape), precision)
 
-    def _weights(self, gramian: Array, dtype: Any) -> Array:
-        step = self.begin(gramian.shape, dtype)
+    def commit(self, step: "Step") -> None:
+        """Make a step this vaccine's last one."""
+        self._buffers["targets"] = torch.from_numpy(step.targets)
+        # quicker than a module's own setattr
+        self.__dict__.update(_precision=step.precision, _last=step)
+
+    def _weights(self, gramian: Array, precision: Hashable) -> Array:
+        step = self.begin(gramian.shape, precision)
         weights = step.weigh(slice(None), gramian.reshape(-1, *gramian.shape[-2:]))
-        step.commit()
+        self.commit(step)
         return weights.reshape(gramian.shape[:-1])
 
     def _apply(self, fn: Any, recurse: bool = True) -> "GradVacWeighting":
@@ -217,17 +226,18 @@ class GradVacWeighting(GramianWeighting):
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         """Take targets of any number of tasks; the rest is torch's."""
         *_, error_messages = rest
-        targets = state_dict.get(prefix + "targets")
+        name = prefix + "targets"
+        targets = state_dict.get(name)
         if isinstance(targets, Tensor):
             if self._fits(targets):
                 self.reset()
                 self.targets = targets.detach().to("cpu", torch.float64, copy=True)
             else:
                 error_messages.append(
-                    f"{prefix}targets must be finite and of shape {self._shape_in_words()}, "
-                    f"got shape {tuple(targets.shape)}"
+                    f"{name} must be finite, floating-point and of shape "
+                    f"{self._shape_in_words()}, got shape {tuple(targets.shape)}, {targets.dtype}"
                 )
-                state_dict = {**state_dict, prefix + "targets": self.targets}
+            state_dict = {**state_dict, name: self.targets}
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _shape_in_words(self) -> str:
@@ -235,7 +245,8 @@ class GradVacWeighting(GramianWeighting):
 
     def _fits(self, targets: Tensor) -> bool:
         square = targets.ndim in (2, 3) and targets.shape[-1] == targets.shape[-2]
-        return square and bool(targets.isfinite().all())
+        finite = not self.guard or bool(targets.isfinite().all())
+        return square and targets.is_floating_point() and finite
 
     def __repr__(self) -> str:
         guard = "" if self.guard else ", guard=False"
@@ -246,47 +257,43 @@ class Step:
     """One call of a vaccine on B groups, all at a time or as their Gramians become known.
 
     The orders are drawn at once, group by group, so that it does not matter when each group's
-    turn comes; the vaccine is changed by :meth:`commit` and not before.
+    turn comes. The vaccine changes when it commits the step, and not before.
     """
 
-    def __init__(self, vaccine: GradVacWeighting, shape: tuple[int, ...], dtype: Any) -> None:
-        self._vaccine, self._shape, self._dtype = vaccine, shape, dtype
-        tasks = shape[-1]
-        groups = math.prod(shape[:-2])
+    def __init__(self, vaccine: GradVacWeighting, old: Array, precision: Hashable) -> None:
+        self.precision = precision
+        self._beta, self._eps, self._guard = vaccine.beta, vaccine.eps, vaccine.guard
+        tasks = old.shape[-1]
+        groups = math.prod(old.shape[:-2])
         self._order = orders_of_others(groups, tasks, vaccine.generator)
-        # the old targets and the new, the Gramians, the cosines and the coefficients
-        self._parts = np.zeros((5, groups, tasks, tasks))
-        if vaccine.targets.shape == shape and vaccine._dtype in (None, dtype):
-            self._parts[:2] = vaccine.targets.numpy().reshape(self._parts.shape[1:])
+        self._shape = old.shape
+        self._old = old.reshape(groups, tasks, tasks)
+        parts = np.zeros((4, groups, tasks, tasks))
+        self._new, self._gramian, self._cosine, self._coefficients = parts
 
     def weigh(self, groups: slice, gramian: Array) -> Array:
         """The weights, shape (B', T), of some of the groups, whose Gramians are (B', T, T)."""
-        vaccine = self._vaccine
         whole = True
-        if vaccine.guard:
+        if self._guard:
             finite = np.isfinite(gramian).all((1, 2), keepdims=True)
             whole = bool(finite.all())
             gramian = gramian.astype(np.float64) if whole else np.where(finite, gramian, 0.0)
-        old = self._parts[0, groups].astype(gramian.dtype)
-        coefficients, cosine = vaccinate(
-            gramian, old, self._order[groups], vaccine.eps, vaccine.guard
-        )
-        new = (1 - vaccine.beta) * old + vaccine.beta * cosine
-        if not whole:
-            new = np.where(finite, new, old)
-        for part, value in zip(self._parts[1:], (new, gramian, cosine, coefficients)):
-            part[groups] = value
+        old = self._old[groups].astype(gramian.dtype)
+        coefficients, cosine = vaccinate(gramian, old, self._order[groups], self._eps, self._guard)
+        new = (1 - self._beta) * old + self._beta * cosine
+        self._new[groups] = new if whole else np.where(finite, new, old)
+        self._gramian[groups] = gramian
+        self._cosine[groups] = cosine
+        self._coefficients[groups] = coefficients
         weights: Array = coefficients.sum(1)
         return weights
 
-    def commit(self) -> None:
-        """Make this step the vaccine's last one."""
-        vaccine = self._vaccine
-        vaccine._buffers["targets"] = torch.from_numpy(self._parts[1].reshape(self._shape))
-        vaccine.__dict__.update(_dtype=self._dtype, _last=self)  # quicker than a module's setattr
+    @property
+    def targets(self) -> Array:
+        """φ̂ after the step."""
+        return self._new.reshape(self._shape)
 
     def report(self) -> Report:
         """What the step saw and did."""
-        old, _, *rest = (torch.from_numpy(part.reshape(self._shape)) for part in self._parts)
-        gramian, cosine, coefficients = rest
-        return Report(gramian, old, cosine, coefficients)
+        parts = (self._gramian, self._old, self._cosine, self._coefficients)
+        return Report(*(torch.from_numpy(part.reshape(self._shape)) for part in parts))

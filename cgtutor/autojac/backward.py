@@ -1,12 +1,19 @@
 """``backward`` and ``mtl_backward``."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from cgtutor import _check
-from cgtutor.autojac.fields import add_to_grad, add_to_jac, check_accepts, tensor_list
+from cgtutor.autojac.fields import (
+    add_to_grad,
+    add_to_jac,
+    check_accepts,
+    check_rows,
+    tensor_list,
+)
 from cgtutor.autojac.graph import explore, release
 from cgtutor.autojac.rows import jacobians
 
@@ -34,6 +41,10 @@ def backward(
             Less takes less memory. Where a graph cannot be vectorised, and with 1, there is one
             pass for each row.
 
+    In a vectorised pass, hooks on intermediate tensors see gradients of all rows in one, and what
+    they store, or ``retain_grad()`` on such a tensor, cannot be used later; with
+    ``parallel_chunk_size=1`` it can.
+
     After it each input has a ``.jac`` of shape (m, *input.shape): the sum of what it had and of
     the Jacobian, which is zero if ``tensors`` do not depend on it.
 
@@ -59,7 +70,9 @@ def backward(
         owners = [k for k, output in enumerate(outputs) for _ in range(output.numel())]
     else:
         directions = _check_directions(outputs, jac_tensors)
-    add_to_jac(leaves, jacobians(outputs, leaves, directions, retain_graph, chunk, owners))
+    check_rows("inputs", leaves, len(directions[0]))
+    found = jacobians(outputs, leaves, directions, retain_graph, chunk, owners)
+    add_to_jac(leaves, found, not_ours=directions)
 
 
 def mtl_backward(
@@ -78,7 +91,8 @@ def mtl_backward(
     The heads' parameters get the gradient of their own task in ``.grad``, ready for the
     optimizer (one that several heads use gets the sum). The parameters that the features were
     made from get one gradient for each task, in ``.jac`` of shape (T, *parameter.shape), for
-    :func:`jac_to_grad`. Both are added to what is there.
+    :func:`jac_to_grad`. Both are added to what is there. For hooks and ``retain_grad()`` on tensors
+    below the features the same holds as for :func:`backward`.
 
     Args:
         tensors: The T losses, or with ``grad_tensors`` tensors of any shape, one for each task.
@@ -107,8 +121,13 @@ def mtl_backward(
     """
     chunk = _check_chunk(parallel_chunk_size)
     trunk = check_outputs("features", features)
-    shared = explore(trunk).leaves if shared_params is None else list(dict.fromkeys(shared_params))
-    heads = Heads(tensors, trunk, grad_tensors, tasks_params, shared, retain_graph)
+    if shared_params is None:
+        shared_params = explore(trunk).leaves
+    shared = tensor_list("shared_params", shared_params, may_be_empty=True)
+    check_accepts("shared_params", shared)
+    losses = check_outputs("tensors", tensors)
+    check_rows("shared_params", shared, len(losses))
+    heads = Heads(losses, trunk, grad_tensors, tasks_params, shared, retain_graph)
     found = jacobians(trunk, shared, heads.directions, retain_graph, chunk) if shared else []
     heads.add_to_grad()
     add_to_jac(shared, found)
@@ -118,7 +137,8 @@ class Heads:
     """What happens between the losses and the features, task by task.
 
     Nothing is written before :meth:`add_to_grad`. The arguments are those of
-    :func:`mtl_backward`, checked here.
+    :func:`mtl_backward`; the first two and the shared parameters are checked already, the others
+    are here.
 
     Attributes:
         directions: For each feature the T tasks' gradients, shape (T, *feature.shape).
@@ -126,21 +146,29 @@ class Heads:
 
     def __init__(
         self,
-        tensors: Sequence[Tensor],
+        losses: list[Tensor],
         trunk: list[Tensor],
         grad_tensors: Sequence[Tensor] | None,
         tasks_params: Sequence[Iterable[Tensor]] | None,
         shared: list[Tensor],
         retain_graph: bool,
     ) -> None:
-        losses = check_outputs("tensors", tensors)
         starts = _check_starts(losses, grad_tensors)
-        check_accepts("shared_params", shared)
+        for k, feature in enumerate(trunk):
+            others = [other for other in trunk if other is not feature]
+            if others and explore([feature], stop=others).stopped:
+                raise ValueError(
+                    "features must not be made from one another, got "
+                    f"features[{k}] made from another one: leave one of them out"
+                )
         seen_by = [explore([loss], stop=trunk) for loss in losses]
         if tasks_params is None:
             heads = [seen.leaves for seen in seen_by]
         else:
-            heads = [list(dict.fromkeys(parameters)) for parameters in tasks_params]
+            heads = [
+                tensor_list(f"tasks_params[{task}]", parameters, may_be_empty=True)
+                for task, parameters in enumerate(_several("tasks_params", tasks_params))
+            ]
             if len(heads) != len(losses):
                 raise ValueError(
                     f"tasks_params must have one entry for each of the {len(losses)} tensors, "
@@ -180,26 +208,38 @@ class Heads:
             torch.stack([torch.zeros_like(feature) if g is None else g for g in column])
             for feature, column in zip(trunk, zip(*at_trunk))
         ]
-        self._pairs = [
-            (p, g)
-            for head, result in zip(heads, results)
-            for p, g in zip(head, result)
-            if g is not None
-        ]
+        self._pairs = [(p, g) for head, result in zip(heads, results) for p, g in zip(head, result)]
+
+        # the pass below the features would add the same once more
+        self._retained = [(f, f.grad) for f in trunk if f.retains_grad]
 
     def add_to_grad(self) -> None:
         """Accumulate what was found for the heads' own parameters."""
+        for feature, gradient in self._retained:
+            feature.grad = gradient
         # in copies, because autograd may hand out one tensor for two parameters
-        add_to_grad([p for p, _ in self._pairs], [g.detach().clone() for _, g in self._pairs])
+        add_to_grad(
+            [p for p, _ in self._pairs],
+            [torch.zeros_like(p) if g is None else g.detach().clone() for p, g in self._pairs],
+        )
 
 
 def _check_chunk(value: int | None) -> int | None:
     return None if value is None else _check.positive_integer("parallel_chunk_size", value)
 
 
+def _several(name: str, value: Iterable[Any] | Tensor) -> list[Any]:
+    """As a list, of one if it is a tensor."""
+    if isinstance(value, Tensor):
+        return [value]
+    if not isinstance(value, Iterable):
+        raise ValueError(f"{name} must be one or several, got {value!r}")
+    return list(value)
+
+
 def check_outputs(name: str, value: Sequence[Tensor] | Tensor) -> list[Tensor]:
     """Tensors that can be differentiated, none of them twice."""
-    given = [value] if isinstance(value, Tensor) else list(value)
+    given = _several(name, value)
     result = tensor_list(name, given)
     if len(result) < len(given):
         raise ValueError(f"{name} must not hold a tensor twice, got {len(given)} with repetitions")
@@ -227,13 +267,19 @@ def _identity(outputs: list[Tensor]) -> list[Tensor]:
 def _check_directions(
     outputs: list[Tensor], jac_tensors: Sequence[Tensor] | Tensor
 ) -> list[Tensor]:
-    result = [jac_tensors] if isinstance(jac_tensors, Tensor) else list(jac_tensors)
+    result = _several("jac_tensors", jac_tensors)
     if len(result) != len(outputs):
         raise ValueError(
             f"jac_tensors must have one entry for each of the {len(outputs)} tensors, "
             f"got {len(result)}"
         )
     for i, (direction, output) in enumerate(zip(result, outputs)):
+        if not isinstance(direction, Tensor) or direction.dtype != output.dtype:
+            kind = direction.dtype if isinstance(direction, Tensor) else repr(direction)
+            raise ValueError(
+                f"jac_tensors[{i}] must be a tensor of {output.dtype}, as tensors[{i}] is, got "
+                f"{kind}"
+            )
         rows = result[0].shape[:1]
         if direction.ndim == 0 or tuple(direction.shape) != (*rows, *output.shape):
             expected = ", ".join(["m", *map(str, output.shape)])
@@ -255,15 +301,17 @@ def _check_starts(
                     f"tensors[{i}] of shape {tuple(loss.shape)}"
                 )
         return [None] * len(losses)
-    if len(grad_tensors) != len(losses):
+    starts = _several("grad_tensors", grad_tensors)
+    if len(starts) != len(losses):
         raise ValueError(
             f"grad_tensors must have one entry for each of the {len(losses)} tensors, got "
-            f"{len(grad_tensors)}"
+            f"{len(starts)}"
         )
-    for i, (start, loss) in enumerate(zip(grad_tensors, losses)):
-        if start.shape != loss.shape:
+    for i, (start, loss) in enumerate(zip(starts, losses)):
+        if not isinstance(start, Tensor) or start.shape != loss.shape:
+            got = tuple(start.shape) if isinstance(start, Tensor) else repr(start)
             raise ValueError(
-                f"grad_tensors[{i}] must have shape {tuple(loss.shape)}, as tensors[{i}] has, got "
-                f"{tuple(start.shape)}"
+                f"grad_tensors[{i}] must be a tensor of shape {tuple(loss.shape)}, as tensors[{i}] "
+                f"has, got {got}"
             )
-    return list(grad_tensors)
+    return starts

@@ -6,17 +6,21 @@ import torch
 from torch import Tensor
 
 
-def tensor_list(name: str, value: Iterable[Tensor] | Tensor) -> list[Tensor]:
+def tensor_list(
+    name: str, value: Iterable[Tensor] | Tensor, may_be_empty: bool = False
+) -> list[Tensor]:
     """One tensor or several as a list without repetitions.
 
     Raises:
         ValueError: There is none, or something else than a tensor among them.
     """
+    if not isinstance(value, Iterable):
+        raise ValueError(f"{name} must be a tensor or several, got {value!r}")
     tensors = [value] if isinstance(value, Tensor) else list(value)
     for i, tensor in enumerate(tensors):
         if not isinstance(tensor, Tensor):
             raise ValueError(f"{name}[{i}] must be a tensor, got {tensor!r}")
-    if not tensors:
+    if not tensors and not may_be_empty:
         raise ValueError(f"{name} must hold at least one tensor, got none (a used-up iterator?)")
     return list(dict.fromkeys(tensors))
 
@@ -55,29 +59,53 @@ def check_jacobians(name: str | Sequence[str], tensors: Sequence[Tensor]) -> lis
     result: list[Tensor] = []
     for i, tensor in enumerate(tensors):
         jacobian = getattr(tensor, "jac", None)
+        called = f"{_called(name, i)}.jac"
         if jacobian is None:
             raise ValueError(
-                f"{_called(name, i)} must have a Jacobian in its .jac, got none for the tensor of "
-                f"shape {tuple(tensor.shape)}: call backward or mtl_backward first, and once for each "
+                f"{called} must be a Jacobian, got none for the tensor of shape "
+                f"{tuple(tensor.shape)}: backward or mtl_backward has to be called first (with "
+                "shared_params= if the features may not depend on it), and once for each "
                 "jac_to_grad, which uses Jacobians up unless retain_jac=True"
             )
-        rows = result[0].shape[0] if result else jacobian.shape[0]
-        if tuple(jacobian.shape) != (rows, *tensor.shape):
+        if not isinstance(jacobian, Tensor) or not jacobian.is_floating_point():
+            raise ValueError(f"{called} must be a floating-point tensor, got {jacobian!r}")
+        rows = (result[0] if result else jacobian).shape[:1]
+        if jacobian.ndim == 0 or tuple(jacobian.shape) != (*rows, *tensor.shape):
+            expected = ", ".join(map(str, [*(rows or "T"), *tensor.shape]))
             raise ValueError(
-                f"{_called(name, i)}.jac must have shape {(rows, *tensor.shape)}, one row for "
-                f"each task, got {tuple(jacobian.shape)}"
+                f"{called} must have shape ({expected}), one row for each task, got "
+                f"{tuple(jacobian.shape)}"
             )
         result.append(jacobian)
     return result
+
+
+def check_rows(name: str, tensors: Sequence[Tensor], rows: int) -> None:
+    """Raise a ValueError for a ``.jac`` to which one of so many rows cannot be added."""
+    for i, tensor in enumerate(tensors):
+        old = getattr(tensor, "jac", None)
+        if old is not None and tuple(old.shape) != (rows, *tensor.shape):
+            raise ValueError(
+                f"{name}[{i}].jac must have shape {(rows, *tensor.shape)} for another Jacobian to "
+                f"be added to it, got {tuple(old.shape)}: use it up with jac_to_grad, or delete it"
+            )
 
 
 def _called(name: str | Sequence[str], i: int) -> str:
     return f"{name}[{i}]" if isinstance(name, str) else name[i]
 
 
-def add_to_jac(tensors: Iterable[Tensor], jacobians: Iterable[Tensor]) -> None:
-    """Accumulate into ``.jac``; what is there is replaced, not changed in place."""
-    memory: set[int] = set()
+def add_to_jac(
+    tensors: Iterable[Tensor], jacobians: Iterable[Tensor], not_ours: Iterable[Tensor] = ()
+) -> None:
+    """Accumulate into ``.jac``; what is there is replaced, not changed in place.
+
+    Args:
+        tensors: What has the field.
+        jacobians: What to add.
+        not_ours: Tensors whose memory must not be used.
+    """
+    memory = {tensor.untyped_storage().data_ptr() for tensor in not_ours}
     for tensor, jacobian in zip(tensors, jacobians):
         if getattr(tensor, "jac", None) is not None:
             tensor.jac = tensor.jac + jacobian  # type: ignore[attr-defined]
@@ -93,7 +121,10 @@ def add_to_grad(tensors: Iterable[Tensor], gradients: Iterable[Tensor]) -> None:
     with torch.no_grad():
         for tensor, gradient in zip(tensors, gradients):
             if tensor.grad is not None:
-                tensor.grad += gradient
+                if tensor.grad.layout != torch.strided and gradient.layout == torch.strided:
+                    tensor.grad = gradient + tensor.grad
+                else:
+                    tensor.grad += gradient
                 continue
             dense = gradient.layout == torch.strided  # that of an embedding may be sparse
             if dense and (gradient.stride(), gradient.dtype) != (tensor.stride(), tensor.dtype):

@@ -19,7 +19,7 @@ class Explored(NamedTuple):
 
     #: Leaves: parameters, and inputs that require gradients.
     leaves: list[Tensor]
-    #: All nodes of the graph, but for those beyond a stop.
+    #: All nodes of the graph, but for the leaves' and those beyond a stop.
     nodes: set[Any]
     #: Whether there was a stop on the way.
     stopped: bool
@@ -34,7 +34,8 @@ def explore(roots: Iterable[Tensor], stop: Iterable[Tensor] = ()) -> Explored:
     """
     closed = {edge(tensor) for tensor in stop}
     leaves: list[Tensor] = []
-    nodes: set[Any] = set()  # holds them, too: the identity of a dropped one is used again
+    seen: set[Any] = set()  # holds the nodes, too: the identity of a dropped one is used again
+    nodes: set[Any] = set()
     stopped = False
     waiting = [edge(root) for root in roots]
     while waiting:
@@ -42,11 +43,13 @@ def explore(roots: Iterable[Tensor], stop: Iterable[Tensor] = ()) -> Explored:
         node = here[0]
         if here in closed:
             stopped = True
-        elif node is not None and node not in nodes:
-            nodes.add(node)
+        elif node is not None and node not in seen:
+            seen.add(node)
             if type(node).__name__ == "AccumulateGrad":
                 leaves.append(node.variable)
-            waiting.extend(node.next_functions)
+            else:
+                nodes.add(node)
+                waiting.extend(node.next_functions)
     return Explored(leaves, nodes, stopped)
 
 
@@ -69,9 +72,14 @@ def release(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> None:
 
     Torch frees as a backward pass goes along, which would leave nothing for a second try. So a
     pass that may fail keeps the graph, and this frees it afterwards: a backward pass without a
-    gradient visits every node and calculates nothing.
+    gradient, which visits every node, and torch's own nodes then calculate nothing. (Functions
+    written in Python see zeros, hooks see ``None``, and checkpoints calculate once more. What is
+    below a hook that cannot do without a gradient is freed later, with the last tensor that
+    leads there.)
     """
+    with torch.enable_grad():
+        nothing = _NoGradient.apply(*outputs)
     try:
-        torch.autograd.grad(_NoGradient.apply(*outputs), inputs, allow_unused=True)
-    except Exception:
+        torch.autograd.grad(nothing, inputs, allow_unused=True)
+    except Exception:  # from such a hook
         return

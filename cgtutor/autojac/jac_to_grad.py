@@ -1,11 +1,12 @@
 """``jac_to_grad``: from Jacobians to gradients."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
+from cgtutor.aggregation.base import Aggregator
 from cgtutor.aggregation.gradvac import GramianWeightedAggregator
 from cgtutor.aggregation.gramian import as_matrix
 from cgtutor.autojac.fields import add_to_grad, check_jacobians, remove_jac, tensor_list
@@ -48,8 +49,10 @@ def jac_to_grad(
     """
     group = tensor_list("tensors", tensors)
     jacobians = check_jacobians("tensors", group)
+    if not callable(aggregator):
+        raise ValueError(f"aggregator must be an Aggregator or a function, got {aggregator!r}")
     hooked = isinstance(aggregator, nn.Module) and _has_hooks(aggregator)
-    if isinstance(aggregator, GramianWeightedAggregator) and not hooked:
+    if _is_plain(aggregator) and not hooked:
         weights: Tensor | None
         weights, gradients = aggregator.weigh_and_combine(jacobians)
     elif optimize_gramian_computation:
@@ -66,6 +69,14 @@ def jac_to_grad(
     if not retain_jac:
         remove_jac(group)
     return weights
+
+
+def _is_plain(aggregator: object) -> TypeGuard[GramianWeightedAggregator]:
+    """Whether it is a weighted sum and no more: a subclass may make something else of it."""
+    return (
+        isinstance(aggregator, GramianWeightedAggregator)
+        and type(aggregator).forward is GramianWeightedAggregator.forward
+    )
 
 
 def _has_hooks(module: nn.Module) -> bool:
@@ -99,14 +110,19 @@ def _from_matrix(
     finally:
         if handle is not None:
             handle.remove()
-    if vector.shape != matrix.shape[1:]:
+    if not isinstance(vector, Tensor) or vector.shape != matrix.shape[1:]:
+        got = f"shape {tuple(vector.shape)}" if isinstance(vector, Tensor) else repr(vector)
         raise ValueError(
             f"aggregator must return a vector of shape {tuple(matrix.shape[1:])} for a matrix of "
-            f"shape {tuple(matrix.shape)}, got shape {tuple(vector.shape)} from {aggregator}"
+            f"shape {tuple(matrix.shape)}, got {got} from {aggregator}"
         )
     sizes = [jacobian.shape[1:].numel() for jacobian in jacobians]
     gradients = [
         part.detach().view(jacobian.shape[1:]).to(jacobian.dtype)
         for part, jacobian in zip(vector.split(sizes), jacobians)
     ]
-    return (weights[-1] if weights else None), gradients
+    if not weights:
+        return None, gradients
+    if isinstance(aggregator, Aggregator):  # ours calculate in float64
+        weights[-1] = weights[-1].to(torch.promote_types(matrix.dtype, torch.float32))
+    return weights[-1], gradients

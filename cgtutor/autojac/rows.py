@@ -1,6 +1,7 @@
 """The rows of a Jacobian: all in one vectorised backward pass, or one pass for each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -36,7 +37,9 @@ def jacobians(
         not depend on it.
     """
     rows = len(directions[0])
-    if chunk is None:
+    if any(tensor.retains_grad for tensor in (*outputs, *inputs)):
+        chunk = 1  # their .grad would get something that exists in vectorised passes only
+    elif chunk is None:
         chunk = 1 if _plain_is_faster(outputs, rows) else rows
     if min(chunk, rows) > 1:
         try:
@@ -83,7 +86,9 @@ def vectorised(
     result: list[Tensor | None] = [None] * len(inputs)
     for start in range(0, rows, chunk):
         piece = [direction[start : start + chunk] for direction in directions]
-        for k, gradient in zip(reached, torch.vmap(pull_back)(*piece)[1:]):
+        with _no_warning_of_slowness():
+            _, *gradients = torch.vmap(pull_back)(*piece)
+        for k, gradient in zip(reached, gradients):
             if chunk >= rows:
                 result[k] = gradient.detach().contiguous()
                 continue
@@ -91,6 +96,17 @@ def vectorised(
                 result[k] = inputs[k].new_zeros(rows, *inputs[k].shape)
             result[k][start : start + chunk] = gradient  # type: ignore[index]
     return result
+
+
+@contextmanager
+def _no_warning_of_slowness() -> Iterator[None]:
+    """Where torch has no rule for an operation it loops over it, which is all right here."""
+    switch = torch._C._functorch._set_vmap_fallback_warning_enabled  # type: ignore[attr-defined]
+    switch(False)
+    try:
+        yield
+    finally:
+        switch(True)
 
 
 def one_by_one(
@@ -102,7 +118,7 @@ def one_by_one(
 ) -> list[Tensor]:
     """A plain backward pass for each row."""
     rows = len(directions[0])
-    result = [torch.empty_like(tensor.expand(rows, *tensor.shape)) for tensor in inputs]
+    result = [tensor.new_empty(rows, *tensor.shape) for tensor in inputs]
     for row in range(rows):
         last = row == rows - 1  # goes through all of the graph, and frees it
         used = range(len(outputs)) if owners is None or last else [owners[row]]
