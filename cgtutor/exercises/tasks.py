@@ -204,7 +204,7 @@ def _vaccine_weight(weight: Weight) -> str:
                     f"Not yet: {_in_words(case)}, the two agree more than they have to, and g_i "
                     f"stays as it is: weight 0, not {value:.3g}. The vaccine never turns away."
                 )
-        for phi_hat in (1 - 1e-9, 1.0):
+        for phi_hat in (1.0, 1 - 1e-9):
             case = (2.0, 0.5, 0.3, phi_hat)
             try:
                 value = float(weight(*case))
