@@ -49,9 +49,9 @@ def answers(questions: Mapping[str, Collection[int]] = QUESTIONS) -> Answers:
     """The pictures of :func:`~cgtutor.toys.digits`, with answers in place of digits.
 
     >>> answers().train.y[:3]
-    tensor([[0., 1.],
+    tensor([[0., 0.],
             [0., 0.],
-            [0., 1.]])
+            [1., 0.]])
     """
     yes = torch.zeros(10, len(questions), dtype=torch.get_default_dtype())
     for task, those in enumerate(questions.values()):
