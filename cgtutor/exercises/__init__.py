@@ -5,5 +5,13 @@ answer, so that "Run all" works on an unfinished notebook.
 """
 
 from cgtutor.exercises.optimizers import branch_free_insert, choosy_memory, swap_one_word
+from cgtutor.exercises.tasks import cosine_matrix, next_target, vaccine_weight
 
-__all__ = ["branch_free_insert", "choosy_memory", "swap_one_word"]
+__all__ = [
+    "branch_free_insert",
+    "choosy_memory",
+    "cosine_matrix",
+    "next_target",
+    "swap_one_word",
+    "vaccine_weight",
+]

@@ -10,6 +10,7 @@ from cgtutor.plots.optimizers import (
     timelines,
 )
 from cgtutor.plots.style import BLUE, GREY, LOOKS, ORANGE, STYLE
+from cgtutor.plots.tasks import four_aggregates, growth, layer_cosines, rotation, targets
 
 __all__ = [
     "BLUE",
@@ -18,10 +19,15 @@ __all__ = [
     "ORANGE",
     "STYLE",
     "bars",
+    "four_aggregates",
+    "growth",
+    "layer_cosines",
     "learning_curves",
     "learning_rates",
     "lifetimes",
     "pictures",
     "relative_errors",
+    "rotation",
+    "targets",
     "timelines",
 ]

@@ -2,5 +2,12 @@
 
 from cgtutor.widgets.explorer import Explorer
 from cgtutor.widgets.optimizers import memory_explorer, words_explorer
+from cgtutor.widgets.tasks import aggregates_explorer, vaccine_explorer
 
-__all__ = ["Explorer", "memory_explorer", "words_explorer"]
+__all__ = [
+    "Explorer",
+    "aggregates_explorer",
+    "memory_explorer",
+    "vaccine_explorer",
+    "words_explorer",
+]

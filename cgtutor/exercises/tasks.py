@@ -1,0 +1,297 @@
+"""Checks of the exercises about the gradients of several tasks."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cgtutor.aggregation.vaccine import HIGHEST_TARGET, LONGEST
+from cgtutor.multitask import cosines
+from cgtutor.surgery import plane, trace
+
+
+def cosine_matrix(answer: Callable[[Tensor], Tensor]) -> None:
+    """Notebook 08: the cosines of all rows of a Jacobian with each other."""
+    print(_cosine_matrix(answer))
+
+
+def _cosine_matrix(answer: Callable[[Tensor], Tensor]) -> str:
+    by_hand = torch.tensor([[3.0, 4.0], [4.0, -3.0], [0.0, 2.0]])
+    try:
+        found = answer(by_hand.clone())
+        wrong = _not_a_square(found, *by_hand.shape)
+        if wrong:
+            return wrong
+        expected = cosines(by_hand @ by_hand.T)
+        if not _close(found, expected):
+            return "Not yet: for the rows (3, 4), (4, −3) and (0, 2) " + _which_cosines(
+                found, by_hand
+            )
+        given = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0], [1.0, 1.0, 0.0]])
+        found = answer(given.clone())
+        if found.isnan().any():
+            return (
+                "Not yet: right as long as no gradient is zero. With one, there is a NaN, which is "
+                "0 divided by 0. Make it 0: torch.where, nan_to_num or clamp(min=...) can."
+            )
+        if not _close(found, cosines(given @ given.T)):
+            return (
+                "Not yet: right as long as no gradient is zero. Next to a zero gradient every "
+                f"cosine should be 0, on the diagonal too, and yours are {_rounded(found)}."
+            )
+        small = 1e-5 * by_hand.double()
+        if not _close(answer(small.clone()), expected.double()):
+            return (
+                "Not yet: right for ordinary gradients, but cosines must not depend on length, and "
+                "for gradients 100,000 times as short yours are others. Was a fixed number added "
+                "to the denominator?"
+            )
+        keep = by_hand.clone()
+        answer(keep)
+        if not torch.equal(keep, by_hand):
+            return "Not yet: the numbers are right, but the Jacobian itself was changed."
+    except Exception as error:  # whatever the answer does, the notebook goes on
+        return f"Not yet: it stopped with {type(error).__name__}: {error}"
+    return "Right! The case by hand, a zero gradient and very short gradients all come out."
+
+
+def _not_a_square(found: Any, tasks: int, parameters: int) -> str:
+    """What is wrong with the kind or the shape of an answer; empty if nothing is."""
+    if found is None:
+        return "Not yet: cosine_matrix gives back None; is the word `return` missing?"
+    if not isinstance(found, Tensor):
+        return f"Not yet: give back a tensor; this is a {type(found).__name__}."
+    if found.shape == (parameters, parameters):
+        return (
+            "Not yet: this compares columns, that is, parameters. Tasks are rows: "
+            "jacobian @ jacobian.T has their dot products."
+        )
+    if found.shape != (tasks, tasks):
+        return (
+            f"Not yet: for {tasks} tasks and {parameters} parameters came back the shape "
+            f"{tuple(found.shape)}; a cosine for each pair of tasks makes ({tasks}, {tasks})."
+        )
+    return ""
+
+
+def _which_cosines(found: Tensor, rows: Tensor) -> str:
+    gramian = rows @ rows.T
+    norms = rows.norm(dim=1)
+    right = cosines(gramian)
+    columns = rows / rows.norm(dim=0)
+    whole = rows / rows.norm()
+    typical: list[tuple[Tensor, str]] = [
+        (gramian, "these are dot products. Divide each by the lengths of its two gradients."),
+        (
+            columns @ columns.T,
+            "each column was divided by its length. Gradients are rows: norm(dim=1, keepdim=True).",
+        ),
+        (
+            whole @ whole.T,
+            "all was divided by the length of the whole matrix. Each row has a length of its own.",
+        ),
+        (gramian / norms[:, None], "you divided by the length of one gradient only, not of both."),
+        (gramian / norms, "you divided by the length of one gradient only, not of both."),
+        (
+            gramian / (norms[:, None] * norms).square(),
+            "you divided by squared lengths; the diagonal of J Jᵀ needs a square root.",
+        ),
+        (
+            right - right.diag().diag(),
+            "all is right but the diagonal: the cosine of a gradient with itself is 1.",
+        ),
+        (right.abs(), "signs got lost; they tell agreement from conflict."),
+        (1 - right, "these are 1 − cosine. The cosine itself is wanted."),
+        (right.clamp(-1, 1).acos(), "these are angles. Their cosines are wanted."),
+    ]
+    for wrong, message in typical:
+        if _close(found, wrong):
+            return message
+    return f"the cosines are {_rounded(right)}, and yours {_rounded(found)}."
+
+
+def _close(found: Tensor, expected: Tensor) -> bool:
+    return found.shape == expected.shape and torch.allclose(
+        found.to(expected.dtype), expected, atol=1e-5
+    )
+
+
+def _rounded(values: Tensor) -> str:
+    return str([[round(x, 2) for x in row] for row in values.tolist()])
+
+
+#: ‖g_i‖, ‖g_j‖, φ, φ̂ -> the weight of g_j
+Weight = Callable[[float, float, float, float], float]
+
+_CASES = [
+    (1.0, 1.0, -0.3, 0.5),
+    (2.0, 0.5, -0.8, 0.0),
+    (0.5, 3.0, 0.2, 0.9),
+    (3.0, 1.5, 0.0, 0.4),
+    (1.0, 2.0, -0.6, -0.1),
+]
+
+
+def _typical_weights() -> Mapping[str, Weight]:
+    """Wrong weights that are often written, by what to say about them."""
+
+    def sine(cosine: float) -> float:
+        return math.sqrt(1 - cosine * cosine)
+
+    def exact(a: float, b: float, p: float, q: float) -> float:
+        return a * (q * sine(p) - p * sine(q)) / (b * sine(q))
+
+    return {
+        "the sign is turned around: g_j is taken away, and the two agree less than before": (
+            lambda a, b, p, q: -exact(a, b, p, q)
+        ),
+        "between the two products stands a minus: what g_i already has of g_j is taken off": (
+            lambda a, b, p, q: a * (q * sine(p) + p * sine(q)) / (b * sine(q))
+        ),
+        "the lengths are missing: the weight has to grow with ‖g_i‖ and shrink with ‖g_j‖": (
+            lambda a, b, p, q: exact(1, 1, p, q)
+        ),
+        "the lengths are the wrong way up: ‖g_i‖ belongs above the line, ‖g_j‖ below": (
+            lambda a, b, p, q: exact(b, a, p, q)
+        ),
+        "‖g_i‖ is missing": lambda a, b, p, q: exact(1, b, p, q),
+        "‖g_j‖ is missing": lambda a, b, p, q: exact(a, 1, p, q),
+        "the denominator also has √(1 − φ̂²)": (
+            lambda a, b, p, q: a * (q * sine(p) - p * sine(q)) / b
+        ),
+        "the denominator has √(1 − φ̂²), with φ̂ and not φ": (
+            lambda a, b, p, q: a * (q * sine(p) - p * sine(q)) / (b * sine(p))
+        ),
+        "1 − φ² and 1 − φ̂² stand under square roots": (
+            lambda a, b, p, q: a * (q * (1 - p * p) - p * (1 - q * q)) / (b * (1 - q * q))
+        ),
+        "the roots are swapped: φ̂ goes with √(1 − φ²), and φ with √(1 − φ̂²)": (
+            lambda a, b, p, q: a * (q * sine(q) - p * sine(p)) / (b * sine(q))
+        ),
+        "this is φ̂ − φ times the lengths, but adding g_j also makes g_i longer, so that its "
+        "cosine does not grow in proportion": lambda a, b, p, q: a * (q - p) / b,
+        "this is PCGrad, which goes to a right angle whatever φ̂ is": lambda a, b, p, q: -a * p / b,
+    }
+
+
+def vaccine_weight(weight: Weight) -> None:
+    """Notebook 09: how much of g_j to add to g_i so that their cosine becomes φ̂."""
+    print(_vaccine_weight(weight))
+
+
+def _vaccine_weight(weight: Weight) -> str:
+    try:
+        found = [weight(*case) for case in _CASES]
+        if found[0] is None:
+            return "Not yet: vaccine_weight gives back None; is the word `return` missing?"
+        values = [float(w) for w in found]
+        for message, wrong in _typical_weights().items():
+            if _agree(values, [wrong(*case) for case in _CASES]):
+                return f"Not yet: {message}."
+        for case, value in zip(_CASES, values):
+            cosine = _cosine_after(case, value)
+            if not math.isclose(cosine, case[3], abs_tol=1e-4):
+                return (
+                    f"Not yet: {_in_words(case)}, your weight is {value:.3g}, and it makes the "
+                    f"cosine {cosine:.2f}. At φ̂ = 0 it should be PCGrad's −φ ‖g_i‖ / ‖g_j‖."
+                )
+        for case in ((1.0, 1.0, 0.6, 0.2), (2.0, 0.5, 0.1, 0.0), (1.0, 1.0, -0.2, -0.5)):
+            value = float(weight(*case))
+            if value != 0:
+                return (
+                    f"Not yet: {_in_words(case)}, the two agree more than they have to, and g_i "
+                    f"stays as it is: weight 0, not {value:.3g}. The vaccine never turns away."
+                )
+        for phi_hat in (1.0, 1 - 1e-9):
+            case = (2.0, 0.5, 0.3, phi_hat)
+            try:
+                value = float(weight(*case))
+            except ZeroDivisionError:
+                value = math.inf
+            if not abs(value) <= 1.1 * LONGEST * case[0] / case[1]:
+                return (
+                    f"Not yet: right for ordinary targets. With φ̂ = {phi_hat:.10g} the weight is "
+                    f"{value:.3g}. Let φ̂ count as √(1 − 10⁻⁶) = {HIGHEST_TARGET:.7f} if it is "
+                    "higher."
+                )
+    except Exception as error:  # whatever the answer does, the notebook goes on
+        return f"Not yet: it stopped with {type(error).__name__}: {error}"
+    return (
+        f"Right! In {len(_CASES)} cases the new cosine is φ̂, what agrees is left alone, and "
+        "the weight stays bounded up to φ̂ = 1."
+    )
+
+
+def _cosine_after(case: tuple[float, float, float, float], weight: float) -> float:
+    norm_i, norm_j, phi, _ = case
+    one, other = plane([math.degrees(math.acos(phi)), 0], [norm_i, norm_j])
+    new = one + weight * other
+    return (new @ other / (new.norm() * other.norm())).item()
+
+
+def _in_words(case: tuple[float, float, float, float]) -> str:
+    norm_i, norm_j, phi, phi_hat = case
+    return f"with ‖g_i‖ = {norm_i:g}, ‖g_j‖ = {norm_j:g}, φ = {phi:g}, φ̂ = {phi_hat:g}"
+
+
+def _agree(found: list[float], others: list[float]) -> bool:
+    return all(math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-6) for a, b in zip(found, others))
+
+
+#: φ̂, φ, β -> the target of the next step
+Target = Callable[[float, float, float], float]
+
+_TYPICAL_TARGETS: dict[str, Target] = {
+    "β is the weight of the new cosine, and 1 − β that of the old target; yours are swapped": (
+        lambda old, phi, beta: beta * old + (1 - beta) * phi
+    ),
+    "this forgets the old target": lambda old, phi, beta: phi,
+    "the target never moves": lambda old, phi, beta: old,
+    "the old target keeps only the share 1 − β": lambda old, phi, beta: old + beta * phi,
+    "the new cosine counts β, not all": lambda old, phi, beta: (1 - beta) * old + phi,
+    "the target follows the cosine down as well as up": (
+        lambda old, phi, beta: max(old, (1 - beta) * old + beta * phi)
+    ),
+    "the target moves in every step, not only when the gradient is corrected": (
+        lambda old, phi, beta: (1 - beta) * old + beta * phi if phi < old else old
+    ),
+}
+
+
+def next_target(answer: Target) -> None:
+    """Notebook 09: the running mean that the targets are."""
+    print(_next_target(answer))
+
+
+def _next_target(answer: Target) -> str:
+    seen = [0.8, -0.2, 0.5, 0.9, -0.6, 0.0]
+    try:
+        for beta in (0.3, 0.9, 0.0):
+            mine = [0.0]
+            for phi in seen:
+                target = answer(mine[-1], phi, beta)
+                if target is None:
+                    return "Not yet: next_target gives back None; is the word `return` missing?"
+                mine.append(float(target))
+            wanted = trace([*seen, 0.0], beta).targets
+            if not _agree(mine, wanted):
+                return f"Not yet: {_which_target(mine, seen, beta, wanted)}."
+    except Exception as error:  # whatever the answer does, the notebook goes on
+        return f"Not yet: it stopped with {type(error).__name__}: {error}"
+    return f"Right! The same targets as GradVac's, over {len(seen)} steps and for three β."
+
+
+def _which_target(mine: list[float], seen: list[float], beta: float, wanted: list[float]) -> str:
+    for message, wrong in _TYPICAL_TARGETS.items():
+        other = [0.0]
+        for phi in seen:
+            other.append(wrong(other[-1], phi, beta))
+        if _agree(mine, other):
+            return message
+    step = next(k for k, (a, b) in enumerate(zip(mine, wanted)) if not _agree([a], [b]))
+    return (
+        f"with β = {beta:g}, φ̂ = {wanted[step - 1]:.3g} and φ = {seen[step - 1]:g} the next target "
+        f"is {wanted[step]:.3g}, and yours {mine[step]:.3g}"
+    )
