@@ -4,6 +4,13 @@ A check prints "Right!", or "Not yet:" and what to look at next. It never raises
 answer, so that "Run all" works on an unfinished notebook.
 """
 
+from cgtutor.exercises.grouping import hidden_conflict, one_group_for_each_block
 from cgtutor.exercises.optimizers import branch_free_insert, choosy_memory, swap_one_word
 
-__all__ = ["branch_free_insert", "choosy_memory", "swap_one_word"]
+__all__ = [
+    "branch_free_insert",
+    "choosy_memory",
+    "hidden_conflict",
+    "one_group_for_each_block",
+    "swap_one_word",
+]

@@ -45,9 +45,10 @@ class Recording(NamedTuple):
         """The Gramians of groups of tensors, shape (steps, B, 3, 3): the sums of their members'."""
         return torch.stack([self.gramians[:, list(group)].sum(1) for group in groups], dim=1)
 
-    def group_sizes(self, groups: Sequence[Sequence[int]]) -> list[int]:
-        """How many numbers each group has."""
-        return [sum(self.sizes[k] for k in group) for group in groups]
+    def rows(self, groups: Sequence[Sequence[int]]) -> list[str]:
+        """Each group's name and, in brackets, how many numbers it has."""
+        sizes = [sum(self.sizes[k] for k in group) for group in groups]
+        return [f"{name} ({size:,})" for name, size in zip(labels(groups, self.names), sizes)]
 
 
 def record(data: SceneData, lr: float = 0.02, seed: int = 0, steps: int = 150) -> Recording:

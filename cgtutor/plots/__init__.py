@@ -1,5 +1,6 @@
 """The figures of the course."""
 
+from cgtutor.plots.grouping import compare_runs, cosine_steps, interventions, partitions
 from cgtutor.plots.optimizers import (
     bars,
     learning_curves,
@@ -18,9 +19,13 @@ __all__ = [
     "ORANGE",
     "STYLE",
     "bars",
+    "compare_runs",
+    "cosine_steps",
+    "interventions",
     "learning_curves",
     "learning_rates",
     "lifetimes",
+    "partitions",
     "pictures",
     "relative_errors",
     "timelines",
