@@ -61,10 +61,10 @@ def _against_blocks(groups: Any, net: nn.Sequential, frozen: set[nn.Parameter]) 
     if missing:
         return f"no group has {' and '.join(missing)}"
     block = {p: names[0].partition(".")[0] for p, names in every.items()}  # the first that has it
-    for p, names in every.items():
+    for tensor, names in every.items():
         later = names[-1].partition(".")[0]
-        mates = {block[q] for q in groups[place[p]] if q is not p} if p in place else set()
-        if later != block[p] and mates == {later}:
+        group = groups[place[tensor]] if tensor in place else []
+        if later != block[tensor] and {block[p] for p in group if p is not tensor} == {later}:
             return f"{names[0]} belongs to its first block, not to that of {names[-1]}"
     blocks = dict.fromkeys(block[p] for p in place)
     expected = {frozenset(p for p in place if block[p] == name) for name in blocks}

@@ -18,6 +18,7 @@ from cgtutor.groupings_study.runs import (
     difference,
     step_times,
     sweep,
+    table,
     train,
 )
 from cgtutor.groupings_study.scenes import (
@@ -51,5 +52,6 @@ __all__ = [
     "stack",
     "step_times",
     "sweep",
+    "table",
     "train",
 ]

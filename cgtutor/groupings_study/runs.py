@@ -8,10 +8,11 @@ from statistics import mean, stdev
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from cgtutor.autojac import mtl_backward
+from cgtutor.aggregation import GradVac
+from cgtutor.autojac import jac_to_grad, mtl_backward
 from cgtutor.grouping import (
     GroupedGradVac,
     Groups,
@@ -153,6 +154,33 @@ def difference(runs: Sequence[Run], baseline: Sequence[Run]) -> Difference:
     return Difference(mean(gaps), stdev(gaps), sum(gap > 0 for gap in gaps))
 
 
+def table(results: Results) -> str:
+    """What a sweep found, a line for each name; the first is what the others are compared with.
+
+    The validation loss at each learning rate; then, at the one that is best there, the test loss
+    with its standard deviation, and its difference from the first line's.
+    """
+    rates = list(next(iter(results.values())))
+    best = best_runs(results)
+    baseline = next(iter(best.values()))[1]
+    width = max(16, 8 * len(rates))
+    rows = "".join(f"{rate:<8g}" for rate in rates)
+    lines = [
+        f"{'':14s}{'validation loss':{width}s}  test loss      above the first line,",
+        f"{'':14s}{rows:{width}s}  at the best    seed by seed",
+    ]
+    for name, (_, runs) in best.items():
+        losses = [mean(run.loss[-1] for run in results[name][rate]) for rate in rates]
+        final = [run.test_loss for run in runs]
+        row = "".join(f"{loss:<8.2f}" for loss in losses)
+        line = f"{name:14s}{row:{width}s}  {mean(final):.2f} ± {stdev(final):.2f}"
+        if runs is not baseline:
+            gap = difference(runs, baseline)
+            line += f"    {gap.mean:.2f} ± {gap.spread:.2f}, {gap.higher} of {len(runs)} higher"
+        lines.append(line)
+    return "\n".join(lines)
+
+
 def step_times(repeats: int = 30, warm_up: int = 5, batch: int = 50) -> dict[str, float]:
     """Median time in seconds from the pictures to the gradients, for each way of making them.
 
@@ -174,6 +202,12 @@ def step_times(repeats: int = 30, warm_up: int = 5, batch: int = 50) -> dict[str
         mtl_backward(net.losses(features, y), features=features)
         vaccine.jac_to_grad()
 
+    def looped(pairs: list[tuple[list[nn.Parameter], GradVac]]) -> None:
+        features = net(x)
+        mtl_backward(net.losses(features, y), features=features)
+        for group, vaccine in pairs:
+            jac_to_grad(group, vaccine)
+
     def streamed(vaccine: StreamingGradVac) -> None:
         with vaccine.tap():
             features = net(x)
@@ -183,6 +217,8 @@ def step_times(repeats: int = 30, warm_up: int = 5, batch: int = 50) -> dict[str
     for name, strategy in STRATEGIES.items():
         vaccine = GroupedGradVac(strategy(net.encoder, net.decoder))
         ways[name] = lambda vaccine=vaccine: grouped(vaccine)  # type: ignore[misc]
+    pairs = [(group, GradVac()) for group in all_matrix(net.encoder, net.decoder)]
+    ways["all_matrix, a loop"] = lambda: looped(pairs)
     streaming = StreamingGradVac(all_layer(net.encoder, net.decoder))
     ways["all_layer, streaming"] = lambda: streamed(streaming)
     times: dict[str, list[float]] = {name: [] for name in ways}
