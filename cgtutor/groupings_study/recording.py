@@ -1,6 +1,7 @@
 """A recording of how tasks' gradients met in one training, to be grouped and vaccinated anew."""
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 import torch
@@ -19,17 +20,24 @@ def places(groups: Groups, *modules: nn.Module) -> list[list[int]]:
     return [[order[p] for p in group] for group in groups]
 
 
-def labels(groups: Sequence[Sequence[int]], names: Sequence[str]) -> list[str]:
-    """What the dotted names in each group have in common.
+def labels(
+    groups: Sequence[Sequence[int]], names: Sequence[str], sizes: Sequence[int] | None = None
+) -> list[str]:
+    """What the dotted names in each group begin with, and how many numbers it has.
 
-    >>> labels([[0, 1], [2]], ["net.0.weight", "net.0.bias", "net.1.weight"])
-    ['net.0', 'net.1.weight']
+    >>> labels([[0, 1], [2]], ["net.0.weight", "net.0.bias", "net.1.weight"], [12, 4, 1])
+    ['net.0 (16)', 'net.1.weight (1)']
     """
     result = []
     for group in groups:
         columns = zip(*(names[k].split(".") for k in group))
-        common = [parts[0] for parts in columns if len(set(parts)) == 1]
-        result.append(".".join(common) or "whole model")
+        common = takewhile(lambda parts: len(set(parts)) == 1, columns)
+        name = ".".join(parts[0] for parts in common)
+        if not name:
+            rest = f"{names[group[0]]} and {len(group) - 1} more"
+            name = "whole model" if len(group) == len(names) else rest
+        count = "" if sizes is None else f" ({sum(sizes[k] for k in group):,})"
+        result.append(name + count)
     return result
 
 
@@ -45,11 +53,6 @@ class Recording(NamedTuple):
         """The Gramians of groups of tensors, shape (steps, B, 3, 3): the sums of their members'."""
         return torch.stack([self.gramians[:, list(group)].sum(1) for group in groups], dim=1)
 
-    def rows(self, groups: Sequence[Sequence[int]]) -> list[str]:
-        """Each group's name and, in brackets, how many numbers it has."""
-        sizes = [sum(self.sizes[k] for k in group) for group in groups]
-        return [f"{name} ({size:,})" for name, size in zip(labels(groups, self.names), sizes)]
-
 
 def record(data: SceneData, lr: float = 0.02, seed: int = 0, steps: int = 150) -> Recording:
     """Train with the plain sum, and note the Gramian of each shared tensor at each step."""
@@ -61,8 +64,8 @@ def record(data: SceneData, lr: float = 0.02, seed: int = 0, steps: int = 150) -
         optimizer.zero_grad()
         features = net(batch.x)
         mtl_backward(net.losses(features, batch.y), features=features)
-        rows = [p.jac.flatten(1) for p in shared]  # type: ignore[attr-defined]
-        noted.append(torch.stack([J @ J.T for J in rows]).double())
+        rows = [p.jac.flatten(1).double() for p in shared]  # type: ignore[attr-defined]
+        noted.append(torch.stack([J @ J.T for J in rows]))
         jac_to_grad(shared, Sum())
         optimizer.step()
     groups = {

@@ -96,16 +96,21 @@ def interventions(
         )
         ax.set_yticks(range(len(rows)), rows)
         ax.set(xlabel=f"step (each column: mean of {window})")
-        means = ax.secondary_yaxis("right")
-        means.set_yticks(range(len(rows)), [f"{mean:.2f}" for mean in values.mean(0)])
-        means.set_ylabel("mean of all steps", fontsize="small")
-        for side in (ax, means):
-            side.tick_params(length=0)
-            side.spines[:].set_visible(False)
+        beside = ax.get_yaxis_transform()
+        ax.text(1.01, -0.55, "mean", va="bottom", transform=beside)
+        for row, value in enumerate(values.mean(0)):
+            text = ax.text(1.01, row, f"{value:.2f}", va="center", transform=beside)
+            text.set_in_layout(False)  # they take the room that "mean" has made
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
         ax.grid(visible=False)
-        for edge in range(1, len(rows)):
-            ax.axhline(edge - 0.5, color="white", linewidth=2)
-        bar = figure.colorbar(image, location="top", aspect=40, fraction=0.06, extend="max")
+        ax.hlines(
+            [k - 0.5 for k in range(1, len(rows))], *ax.get_xlim(), color="white", linewidth=2
+        )
+        more = (
+            "max" if quantity == "strength" else "neither"
+        )  # only a strength can exceed its scale
+        bar = figure.colorbar(image, location="top", aspect=40, fraction=0.06, extend=more)
         bar.set_label(title, fontsize="medium")
     return figure
 
@@ -148,10 +153,9 @@ def cosine_steps(panels: Mapping[str, Sequence[float]]) -> Figure:
             1, len(panels), figsize=(8, 2.9), sharex=True, sharey=True, squeeze=False
         )
         for ax, (name, cosines) in zip(axes[0], panels.items()):
-            agree = [(k, c) for k, c in enumerate(cosines, start=1) if c >= 0]
-            oppose = [(k, c) for k, c in enumerate(cosines, start=1) if c < 0]
-            for points, color, marker in ((agree, BLUE, "o"), (oppose, ORANGE, "v")):
-                ax.scatter(*zip(*points), s=9, color=color, marker=marker)
+            for color, marker, negative in ((BLUE, "o", False), (ORANGE, "v", True)):
+                steps = [k for k, c in enumerate(cosines, start=1) if (c < 0) is negative]
+                ax.scatter(steps, [cosines[k - 1] for k in steps], s=9, color=color, marker=marker)
             ax.axhline(0, color=GREY, linewidth=0.8)
             ax.set_title(name, fontsize="medium")
             ax.set(xlabel="step", ylim=(-1.1, 1.1))

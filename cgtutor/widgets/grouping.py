@@ -4,7 +4,7 @@ import ipywidgets
 from matplotlib.figure import Figure
 
 from cgtutor import plots
-from cgtutor.groupings_study import Recording, replay
+from cgtutor.groupings_study import Recording, labels, replay
 from cgtutor.widgets.explorer import Explorer
 
 
@@ -19,7 +19,8 @@ def grouping_explorer(recording: Recording) -> Explorer:
             "frequency": report.frequency,
             "cosine": report.cosines[..., 0, 1],
         }
-        return plots.interventions(values[shows], recording.rows(groups), shows)
+        rows = labels(groups, recording.names, recording.sizes)
+        return plots.interventions(values[shows], rows, shows)
 
     return Explorer(
         draw,
