@@ -355,8 +355,8 @@ def test_interventions():
     ax, bar = figure.axes
     assert ax.images[0].get_array().tolist() == [[0.25, 1.0], [1.0, 0.0]]
     assert ax.images[0].get_clim() == (0, 1)
-    assert [text.get_text() for text in ax.texts] == ["mean", "0.50", "0.67"]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "two"]
+    assert [text.get_text() for text in ax.texts] == ["mean", "one", "0.50", "two", "0.67"]
+    assert [text.get_position()[1] for text in ax.texts[1:]] == [0, 0, 1, 1]
     assert ax.get_xlabel() == "step (each column: mean of 2)"
     assert "share of their length" in bar.get_xlabel()
     figure = plots.interventions(-values, ["one", "two"], "cosine")

@@ -94,13 +94,15 @@ def interventions(
             interpolation="nearest",
             extent=(0, window * columns.shape[1], len(rows) - 0.5, -0.5),
         )
-        ax.set_yticks(range(len(rows)), rows)
-        ax.set(xlabel=f"step (each column: mean of {window})")
+        ax.set(xlabel=f"step (each column: mean of {window})", yticks=[])
         beside = ax.get_yaxis_transform()
         ax.text(1.01, -0.55, "mean", va="bottom", transform=beside)
-        for row, value in enumerate(values.mean(0)):
-            text = ax.text(1.01, row, f"{value:.2f}", va="center", transform=beside)
-            text.set_in_layout(False)  # they take the room that "mean" has made
+        longest = max(rows, key=len)
+        for row, (name, value) in enumerate(zip(rows, values.mean(0))):
+            # plain texts, of which only the longest is measured: an explorer has to be quick
+            for x, side, word in ((-0.01, "right", name), (1.01, "left", f"{value:.2f}")):
+                text = ax.text(x, row, word, ha=side, va="center", transform=beside)
+                text.set_in_layout(word == longest)
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         ax.grid(visible=False)
