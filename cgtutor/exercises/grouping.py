@@ -32,7 +32,9 @@ def _one_group_for_each_block(partition: Callable[[nn.Sequential], Any]) -> str:
         try:
             wrong = _against_blocks(partition(net), net, frozen)
         except Exception as error:  # whatever the answer does, the notebook goes on
-            wrong = f"it stopped with {type(error).__name__}: {error}"
+            list_in = isinstance(error, RuntimeError) and "ensor" in str(error)
+            hint = " (`p in seen` compares numbers if seen is a list; with a set it does not)"
+            wrong = f"it stopped with {type(error).__name__}: {error}{hint if list_in else ''}"
         if wrong:
             return f"Not yet: with the network {case}, {wrong}."
     return f"Right! Disjoint, complete, one group for each block, in {len(cases)} networks."
@@ -74,7 +76,8 @@ def _against_blocks(groups: Any, net: nn.Sequential, frozen: set[nn.Parameter]) 
         hint = {1: " (this is whole_model)", len(place): " (this is all_matrix)"}.get(
             len(counts), hint
         )
-        return f"the groups have {counts} parameters, sorted, and the blocks {right}{hint}"
+        found = ", ".join(map(str, counts))
+        return f"the groups have {found} parameters, the blocks {', '.join(map(str, right))}{hint}"
     if {frozenset(group) for group in groups} != expected:
         return "the counts are right, but parameters of different blocks share a group"
     return ""
