@@ -1,5 +1,6 @@
 """The figures of the course."""
 
+from cgtutor.plots.grouping import compare_runs, cosine_steps, interventions, partitions
 from cgtutor.plots.optimizers import (
     bars,
     learning_curves,
@@ -19,12 +20,16 @@ __all__ = [
     "ORANGE",
     "STYLE",
     "bars",
+    "compare_runs",
+    "cosine_steps",
     "four_aggregates",
     "growth",
+    "interventions",
     "layer_cosines",
     "learning_curves",
     "learning_rates",
     "lifetimes",
+    "partitions",
     "pictures",
     "relative_errors",
     "rotation",

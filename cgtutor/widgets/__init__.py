@@ -1,12 +1,14 @@
 """Explorers: a figure of the course with sliders. No notebook needs one to be understood."""
 
 from cgtutor.widgets.explorer import Explorer
+from cgtutor.widgets.grouping import grouping_explorer
 from cgtutor.widgets.optimizers import memory_explorer, words_explorer
 from cgtutor.widgets.tasks import aggregates_explorer, vaccine_explorer
 
 __all__ = [
     "Explorer",
     "aggregates_explorer",
+    "grouping_explorer",
     "memory_explorer",
     "vaccine_explorer",
     "words_explorer",
