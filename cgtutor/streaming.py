@@ -6,10 +6,10 @@ last layer to the first, a group's T gradients are combined as soon as they are 
 freed before those of the next are made.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,13 +23,17 @@ from cgtutor.autojac.graph import explore, release
 from cgtutor.autojac.rows import one_by_one, vectorised
 from cgtutor.grouping import GroupedGradVac
 
+#: Bytes of Jacobians that may always wait.
+_SMALL = 1 << 20
+
 
 class StreamingGradVac(GroupedGradVac):
     """A :class:`~cgtutor.grouping.GroupedGradVac` that aggregates during the backward pass.
 
     It gives the same numbers, and takes less memory the finer the groups are (with one group it
-    can save nothing). The forward pass has to run inside :meth:`tap`, which puts a tap between
-    each parameter and the layer that uses it. A group waits for the end of the backward pass if a
+    can save nothing). It takes somewhat more time, on small models several times as much. The
+    forward pass has to run inside :meth:`tap`, which puts a tap between each parameter and the
+    layer that uses it. A group waits for the end of the backward pass if a
     parameter of it is used by another way (a tied weight used by hand, an element of a
     ``ParameterList``, ``MultiheadAttention.out_proj``), and all groups do if the graph
     cannot be differentiated for all tasks at once. Forward hooks of the vaccine itself do not run,
@@ -69,8 +73,8 @@ class StreamingGradVac(GroupedGradVac):
             transformed = torch._C._are_functorch_transforms_active()
             if module in taken_out or transformed or torch.compiler.is_compiling():
                 return
-            own = [(n, p) for n, p in module._parameters.items() if p in self._group_of]
-            taken_out[module] = [(name, p, _Tap.apply(p, self)) for name, p in own]
+            own = {n: p for n, p in module._parameters.items() if p in self._group_of}
+            taken_out[module] = list(zip(own, own.values(), _Tap.apply(self, *own.values())))
             for name, _, tap in taken_out[module]:
                 module._parameters[name] = tap
 
@@ -180,44 +184,67 @@ class _Pass:
         self.weights = np.zeros((len(vaccine.groups), tasks))
         self.gradients: dict[Tensor, Tensor] = {}
         self._parts: dict[Tensor, Tensor] = {}
+        # Complete groups wait for others until it is worth a batch: small ones cost little.
+        self._ready: list[int] = []
+        self._waiting = 0
+        size = sum(p.nbytes for group in vaccine.groups for p in group)
+        self._worth_a_batch = max(size // 8, _SMALL)
 
-    def receive(self, parameter: Tensor, jacobian: Tensor | None) -> None:
-        """Take what one use of a parameter contributes; combine its group if that was all.
+    def receive(self, parameters: Sequence[Tensor], jacobians: Sequence[Tensor | None]) -> None:
+        """Take what one use of a layer's parameters contributes.
 
         Args:
-            parameter: The parameter.
-            jacobian: Shape (T, *parameter.shape); or the parameter's own shape, if all tasks'
-                gradients are the same.
+            parameters: The parameters.
+            jacobians: For each a tensor of shape (T, *parameter.shape); or of the parameter's own
+                shape, if all tasks' gradients are the same; or ``None`` for zero.
         """
-        if jacobian is not None:
-            jacobian = jacobian.detach().expand(self._tasks, *parameter.shape).contiguous()
-            before = self._parts.get(parameter)
-            self._parts[parameter] = jacobian if before is None else before + jacobian
-        b = self._vaccine._group_of[parameter]
-        self.open[b] -= 1
-        if self.open[b] == 0:
-            self._combine(b, self._parts)
+        for p, jacobian in zip(parameters, jacobians):
+            if jacobian is not None:
+                jacobian = jacobian.detach().expand(self._tasks, *p.shape).contiguous()
+                before = self._parts.get(p)
+                self._parts[p] = jacobian if before is None else before + jacobian
+            b = self._vaccine._group_of[p]
+            self.open[b] -= 1
+            if self.open[b] == 0:
+                self._ready.append(b)
+                self._waiting += sum(q.nbytes for q in self._vaccine.groups[b]) * self._tasks
+        if self._waiting >= self._worth_a_batch:
+            self._combine()
 
     def stream_nothing(self) -> None:
         """Start again, with all groups left to :meth:`finish`."""
-        for collected in (self.open, self.gradients, self._parts):
+        for collected in (self.open, self.gradients, self._parts, self._ready):
             collected.clear()
 
     def finish(self, rest: dict[Tensor, Tensor | None]) -> None:
-        """Combine the groups that could not be streamed."""
+        """Combine the groups that are left, among them those that could not be streamed."""
         for b, group in enumerate(self._vaccine.groups):
-            if group[0] not in self.gradients:
-                self._combine(b, {p: j for p in group if (j := rest[p]) is not None} | self._parts)
+            if group[0] not in self.gradients and b not in self._ready:
+                self._parts |= {p: j for p in group if (j := rest[p]) is not None}
+                self._ready.append(b)
+        self._combine()
 
-    def _combine(self, b: int, parts: dict[Tensor, Tensor]) -> None:
-        group = self._vaccine.groups[b]
+    def _combine(self) -> None:
+        """All groups that are ready."""
+        if not self._ready:
+            return
+        groups = [self._vaccine.groups[b] for b in self._ready]
+        parameters = [p for group in groups for p in group]
         rows = Jacobians(
-            [parts.pop(p) if p in parts else p.new_zeros(self._tasks, *p.shape) for p in group],
+            [
+                self._parts.pop(p) if p in self._parts else p.new_zeros(self._tasks, *p.shape)
+                for p in parameters
+            ],
             precise=self._vaccine.guard,
         )
-        weights = self.step.weigh(slice(b, b + 1), rows.gramians().sum(0, keepdims=True))
-        self.weights[b] = weights[0]
-        self.gradients.update(zip(group, rows.combine(weights.repeat(len(group), 0))))
+        sizes = [len(group) for group in groups]
+        starts = [0, *itertools.accumulate(sizes[:-1])]
+        weights = self.step.weigh(self._ready, np.add.reduceat(rows.gramians(), starts))
+        self.weights[self._ready] = weights
+        combined = rows.combine(np.repeat(weights, sizes, axis=0))
+        self.gradients.update(zip(parameters, combined))
+        self._ready.clear()
+        self._waiting = 0
 
 
 def _uses(vaccine: StreamingGradVac, trunk: list[Tensor]) -> tuple[Counter[Tensor], set[Tensor]]:
@@ -226,7 +253,7 @@ def _uses(vaccine: StreamingGradVac, trunk: list[Tensor]) -> tuple[Counter[Tenso
     elsewhere = {feature for feature in trunk if feature.is_leaf}
     for node in explore(trunk).nodes:
         if getattr(node, "vaccine", None) is vaccine:
-            taps[node.parameter] += 1
+            taps.update(node.parameters)
             continue
         for child, _ in node.next_functions:
             if type(child).__name__ == "AccumulateGrad":
@@ -235,34 +262,37 @@ def _uses(vaccine: StreamingGradVac, trunk: list[Tensor]) -> tuple[Counter[Tenso
 
 
 class _Tap(torch.autograd.Function):
-    """Hands a parameter on, and its gradient to the vaccine."""
+    """Hands a layer's parameters on, and their gradients to the vaccine."""
 
     @staticmethod
-    def forward(ctx: Any, parameter: Tensor, vaccine: StreamingGradVac) -> Tensor:
+    def forward(ctx: Any, vaccine: StreamingGradVac, *parameters: Tensor) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        ctx.parameter, ctx.vaccine = parameter, vaccine
-        return parameter.detach()  # no view, or the module could not change it in place
+        ctx.vaccine, ctx.parameters = vaccine, parameters
+        # detached, not viewed, or the layer could not change them in place
+        return tuple(p.detach() for p in parameters)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None]:
-        (gradient,) = gradients
-        this = ctx.vaccine._pass
-        if this is None or ctx.vaccine._group_of[ctx.parameter] not in this.open:
-            return gradient, None
-        if gradient is None:
-            this.receive(ctx.parameter, None)
-        else:
-            _Rows.apply(gradient, partial(this.receive, ctx.parameter))
-        return None, None
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        this, group_of = ctx.vaccine._pass, ctx.vaccine._group_of
+        if this is None:
+            return None, *gradients
+        streamed = [group_of[p] in this.open for p in ctx.parameters]
+        ours = [(p, g) for p, g, ok in zip(ctx.parameters, gradients, streamed) if ok]
+        some = [(p, g) for p, g in ours if g is not None]
+        if some:
+            parameters, present = zip(*some)
+            _Rows.apply(lambda rows: this.receive(parameters, rows), *present)
+        this.receive([p for p, g in ours if g is None], [None] * len(ours))
+        return None, *(None if ok else g for g, ok in zip(gradients, streamed))
 
 
 class _Rows(torch.autograd.Function):
     """What a vectorised pass holds as one gradient, as the T that it is."""
 
     @staticmethod
-    def forward(gradient: Tensor, receive: Callable[[Tensor], None]) -> Tensor:
-        receive(gradient)  # it is the same for all tasks: vectorised, vmap would be called
-        return gradient.new_zeros(())
+    def forward(receive: Callable[[Sequence[Tensor]], None], *gradients: Tensor) -> Tensor:
+        receive(gradients)  # they are the same for all tasks: otherwise vmap would be called
+        return gradients[0].new_zeros(())
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -270,7 +300,10 @@ class _Rows(torch.autograd.Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: Any, gradient: Tensor, receive: Callable[[Tensor], None]
+        info: Any,
+        in_dims: Sequence[int | None],
+        receive: Callable[[Sequence[Tensor]], None],
+        *gradients: Tensor,
     ) -> tuple[Tensor, None]:
-        receive(gradient.movedim(in_dims[0], 0))
-        return gradient.new_zeros(()), None
+        receive([g if d is None else g.movedim(d, 0) for g, d in zip(gradients, in_dims[1:])])
+        return gradients[0].new_zeros(()), None

@@ -137,9 +137,9 @@ class GradVacWeighting(GramianWeighting):
     The published arithmetic breaks down for nearly parallel gradients and for gradients of one
     number: by rounding φ leaves [-1, 1], or φ̂ reaches 1 and the denominator is zero. ``guard``
     calculates in float64, keeps φ in [-1, 1] and φ̂ from exceeding √(1 - 1e-6) in a correction
-    (so that √(1 - φ̂²) is at least 1e-3), and makes none from or to a zero gradient. If
-    a gradient is not finite, every weight is 1 and the targets stay as they were. On ordinary
-    input the numbers are the same.
+    (so that √(1 - φ̂²) is at least 1e-3), makes no correction from or to a zero gradient, and no
+    gradient more than 1000 / √T times as long. If a gradient is not finite, every weight is 1 and
+    the targets stay as they were. On ordinary input the numbers are the same.
 
     Args:
         beta: β, the weight of the newest cosine in the targets, in [0, 1].
@@ -271,7 +271,7 @@ class Step:
         parts = np.zeros((4, groups, tasks, tasks))
         self._new, self._gramian, self._cosine, self._coefficients = parts
 
-    def weigh(self, groups: slice, gramian: Array) -> Array:
+    def weigh(self, groups: slice | list[int], gramian: Array) -> Array:
         """The weights, shape (B', T), of some of the groups, whose Gramians are (B', T, T)."""
         whole = True
         if self._guard:

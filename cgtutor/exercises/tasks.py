@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cgtutor.aggregation.vaccine import HIGHEST_TARGET, LONGEST
+from cgtutor.aggregation.vaccine import HIGHEST_TARGET
 from cgtutor.multitask import cosines
 from cgtutor.surgery import plane, trace
 
@@ -210,7 +210,7 @@ def _vaccine_weight(weight: Weight) -> str:
                 value = float(weight(*case))
             except ZeroDivisionError:
                 value = math.inf
-            if not abs(value) <= 1.1 * LONGEST * case[0] / case[1]:
+            if not abs(value) <= 1.1e3 * case[0] / case[1]:
                 return (
                     f"Not yet: right for ordinary targets. With φ̂ = {phi_hat:.10g} the weight is "
                     f"{value:.3g}. Let φ̂ count as √(1 − 10⁻⁶) = {HIGHEST_TARGET:.7f} if it is "
