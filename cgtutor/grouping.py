@@ -29,7 +29,7 @@ def whole_model(*modules: nn.Module) -> Groups:
     >>> [len(group) for group in whole_model(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)))]
     [4]
     """
-    return _partition([[p for module in _checked(modules) for p in module.parameters()]])
+    return _partition([[p for module in checked(modules) for p in module.parameters()]])
 
 
 def enc_dec(*modules: nn.Module) -> Groups:
@@ -38,7 +38,7 @@ def enc_dec(*modules: nn.Module) -> Groups:
     >>> [len(group) for group in enc_dec(nn.Linear(2, 3), nn.Sequential(nn.Linear(3, 3)))]
     [2, 2]
     """
-    return _partition([list(module.parameters()) for module in _checked(modules)])
+    return _partition([list(module.parameters()) for module in checked(modules)])
 
 
 def all_layer(*modules: nn.Module) -> Groups:
@@ -51,7 +51,7 @@ def all_layer(*modules: nn.Module) -> Groups:
     >>> [len(group) for group in all_layer(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)))]
     [2, 2]
     """
-    layers = [layer for module in _checked(modules) for layer in module.modules()]
+    layers = [layer for module in checked(modules) for layer in module.modules()]
     return _partition([list(layer.parameters(recurse=False)) for layer in layers])
 
 
@@ -61,7 +61,7 @@ def all_matrix(*modules: nn.Module) -> Groups:
     >>> [len(group) for group in all_matrix(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)))]
     [1, 1, 1, 1]
     """
-    return _partition([[p] for module in _checked(modules) for p in module.parameters()])
+    return _partition([[p] for module in checked(modules) for p in module.parameters()])
 
 
 def check_partition(groups: Sequence[Sequence[Tensor]], *modules: nn.Module) -> None:
@@ -73,7 +73,7 @@ def check_partition(groups: Sequence[Sequence[Tensor]], *modules: nn.Module) -> 
     """
     _check_disjoint(groups)
     names: dict[Tensor, str] = {}
-    for i, module in enumerate(_checked(modules)):
+    for i, module in enumerate(checked(modules)):
         for name, p in module.named_parameters():
             if p.requires_grad:
                 names.setdefault(p, f"modules[{i}].{name}")
@@ -183,7 +183,8 @@ class GroupedGradVac(GradVacWeighting):
         return targets.shape[:-2] == (len(self.groups),) and super()._fits(targets)
 
 
-def _checked(modules: Sequence[nn.Module]) -> Sequence[nn.Module]:
+def checked(modules: Sequence[nn.Module]) -> Sequence[nn.Module]:
+    """The same, if all are modules; otherwise a ValueError."""
     for i, module in enumerate(modules):
         if not isinstance(module, nn.Module):
             raise ValueError(f"modules[{i}] must be a Module, got {module!r}")

@@ -21,7 +21,7 @@ from cgtutor.autojac.backward import Heads, check_outputs
 from cgtutor.autojac.fields import add_to_grad, check_accepts
 from cgtutor.autojac.graph import explore, release
 from cgtutor.autojac.rows import one_by_one, vectorised
-from cgtutor.grouping import GroupedGradVac
+from cgtutor.grouping import GroupedGradVac, checked
 
 #: Bytes of Jacobians that may always wait.
 _SMALL = 1 << 20
@@ -66,7 +66,13 @@ class StreamingGradVac(GroupedGradVac):
         Args:
             modules: What the groups' parameters belong to, such as the encoder. Layers inside
                 something that ``torch.compile`` has compiled are not tapped.
+
+        Raises:
+            ValueError: ``modules`` have none of the groups' parameters.
         """
+        layers = {layer for module in checked(modules) for layer in module.modules()}
+        if not any(p in self._group_of for layer in layers for p in layer.parameters(False)):
+            raise ValueError("modules must have parameters that are in a group, got none")
         taken_out: dict[nn.Module, list[tuple[str, Any, Any]]] = {}
 
         def before(module: nn.Module, args: Any) -> None:
@@ -85,7 +91,6 @@ class StreamingGradVac(GroupedGradVac):
                 if module._parameters.get(name) is tap:  # and not one the module has put there
                     module._parameters[name] = p
 
-        layers = {layer for module in modules for layer in module.modules()}
         handles = [
             handle
             for layer in layers

@@ -72,12 +72,17 @@ def test_readme_has_the_two_commands():
     assert tests.endswith(".venv/bin/pytest")
 
 
-def test_readme_example_runs():
-    (example,) = re.findall(r"```python\n(.+?)\n```", README, re.DOTALL)
+def test_readme_examples_run():
+    optimizer, vaccine = re.findall(r"```python\n(.+?)\n```", README, re.DOTALL)
     names = {}
-    exec(example, names)
-    assert len([line for line in example.splitlines() if line]) == 6
+    exec(optimizer, names)
+    assert len([line for line in optimizer.splitlines() if line]) == 6
     assert names["optimizer"].memory(names["model"].weight).accepted == 1
+    names = {}
+    exec(vaccine, names)
+    assert len([line for line in vaccine.splitlines() if line]) == 10
+    assert names["vaccine"].report.gramian.shape == (1, 2, 2)
+    assert all(p.grad is not None for net in names["heads"] for p in net.parameters())
 
 
 def test_readme_lists_every_notebook_and_link_target():
@@ -98,7 +103,7 @@ def test_versions_agree():
 def test_importing_cgtutor_needs_torch_alone():
     """Nothing of Jupyter, scikit-learn or matplotlib, which only the notebooks' extra brings."""
     code = (
-        "import sys, cgtutor, cgtutor.memory, cgtutor.optim;"
+        "import sys, cgtutor, cgtutor.optim_eff, cgtutor.streaming;"
         "print(*{m.partition('.')[0] for m in sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -111,6 +116,7 @@ def test_importing_cgtutor_needs_torch_alone():
         "matplotlib",
         "sklearn",
         "nbformat",
+        "torchjd",
     }
     runtime = [r for r in METADATA.get_all("Requires-Dist") if "extra ==" not in r]
     assert runtime == ["numpy>=1.26", "torch>=2.7"]

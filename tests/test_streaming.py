@@ -151,7 +151,7 @@ def test_tapped_graphs_can_be_differentiated_otherwise():
     one, other = StreamingGradVac(groups), StreamingGradVac(groups)
     sum(losses_of(heads, forward())).backward()
     plain = gradients(encoder, heads)
-    with one.tap(), other.tap(encoder):
+    with one.tap(encoder), other.tap(encoder):
         features = forward()
     sum(losses_of(heads, features)).backward()
     assert_close(gradients(encoder, heads), plain)
@@ -217,6 +217,13 @@ def test_bad_arguments():
     ]:
         with pytest.raises(ValueError, match=match):
             call()
+    for match, modules in [
+        ("modules must have parameters that are in a group, got none", []),
+        ("modules must have parameters that are in a group", [heads]),
+        (r"modules\[1\] must be a Module, got 3", [encoder, 3]),
+    ]:
+        with pytest.raises(ValueError, match=match), vaccine.tap(*modules):
+            pass
     assert vaccine.targets.shape == (2, 0, 0)
     vaccine.mtl_backward(losses, features)
     with pytest.raises(ValueError, match="groups must be disjoint"):

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 Order = NDArray[np.int64]
 
+_THE_OTHER_OF_TWO = np.array([[1], [0]])
+
 
 def orders_of_others(groups: int, tasks: int, generator: torch.Generator | None) -> Order:
     """In which order each task meets the others: ``torch.randperm(tasks - 1)`` for each, in turn.
@@ -15,6 +17,8 @@ def orders_of_others(groups: int, tasks: int, generator: torch.Generator | None)
     Returns:
         Shape (groups, tasks, tasks - 1): for task i of a group all j ≠ i.
     """
+    if tasks == 2:  # no choice, and nothing to draw
+        return np.broadcast_to(_THE_OTHER_OF_TWO, (groups, 2, 1))
     places = permutations(groups * tasks, tasks - 1, generator)
     places = places.reshape(groups, tasks, tasks - 1)
     return places + (places >= np.arange(tasks)[:, None])

@@ -106,10 +106,10 @@ class Jacobians:
             with np.errstate(all="ignore"):
                 sums = torch.from_numpy(np.einsum("tn,tn->n", spread, self._joined))
             dtypes = {self._matrices[p].dtype for p in self._small}
-            if len(dtypes) == 1:
-                sums = sums.to(dtypes.pop())
-            for p, part in zip(self._small, sums.split(self._widths)):
-                result[p] = part.to(self._matrices[p].dtype)
+            mixed = len(dtypes) > 1
+            parts = (sums if mixed else sums.to(dtypes.pop())).split(self._widths)
+            for p, part in zip(self._small, parts):
+                result[p] = part.to(self._matrices[p].dtype) if mixed else part
         for p in self._large:
             result[p] = _combine(weights[p], self._matrices[p])
         return [total.view(shape) for total, shape in zip(result, self._shapes)]

@@ -59,21 +59,22 @@ def check_jacobians(name: str | Sequence[str], tensors: Sequence[Tensor]) -> lis
     result: list[Tensor] = []
     for i, tensor in enumerate(tensors):
         jacobian = getattr(tensor, "jac", None)
-        called = f"{_called(name, i)}.jac"
         if jacobian is None:
             raise ValueError(
-                f"{called} must be a Jacobian, got none for the tensor of shape "
+                f"{_called(name, i)}.jac must be a Jacobian, got none for the tensor of shape "
                 f"{tuple(tensor.shape)}: backward or mtl_backward has to be called first (with "
                 "shared_params= if the features may not depend on it), and once for each "
                 "jac_to_grad, which uses Jacobians up unless retain_jac=True"
             )
         if not isinstance(jacobian, Tensor) or not jacobian.is_floating_point():
-            raise ValueError(f"{called} must be a floating-point tensor, got {jacobian!r}")
+            raise ValueError(
+                f"{_called(name, i)}.jac must be a floating-point tensor, got {jacobian!r}"
+            )
         rows = (result[0] if result else jacobian).shape[:1]
-        if jacobian.ndim == 0 or tuple(jacobian.shape) != (*rows, *tensor.shape):
+        if jacobian.ndim == 0 or jacobian.shape != (*rows, *tensor.shape):
             expected = ", ".join(map(str, [*(rows or "T"), *tensor.shape]))
             raise ValueError(
-                f"{called} must have shape ({expected}), one row for each task, got "
+                f"{_called(name, i)}.jac must have shape ({expected}), one row for each task, got "
                 f"{tuple(jacobian.shape)}"
             )
         result.append(jacobian)

@@ -209,7 +209,7 @@ def step_times(repeats: int = 30, warm_up: int = 5, batch: int = 50) -> dict[str
             jac_to_grad(group, vaccine)
 
     def streamed(vaccine: StreamingGradVac) -> None:
-        with vaccine.tap():
+        with vaccine.tap(net.encoder, net.decoder):
             features = net(x)
         vaccine.mtl_backward(net.losses(features, y), features=features)
 
