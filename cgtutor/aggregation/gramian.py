@@ -110,16 +110,25 @@ class Jacobians:
             parts = (sums if mixed else sums.to(dtypes.pop())).split(self._widths)
             for p, part in zip(self._small, parts):
                 result[p] = part.to(self._matrices[p].dtype) if mixed else part
+        moved: dict[torch.device, Tensor] = {}  # the weights, once to each device
         for p in self._large:
-            result[p] = _combine(weights[p], self._matrices[p])
+            matrix = self._matrices[p]
+            if matrix.device not in moved:
+                moved[matrix.device] = _on(matrix.device, weights)
+            result[p] = _combine(moved[matrix.device][p], matrix)
         return [total.view(shape) for total, shape in zip(result, self._shapes)]
 
 
-def _combine(weights: Array, matrix: Tensor) -> Tensor:
+def _on(device: torch.device, weights: Array) -> Tensor:
+    tensor = torch.from_numpy(weights)
+    return tensor.float().to(device) if device.type == "mps" else tensor.to(device)
+
+
+def _combine(weights: Tensor, matrix: Tensor) -> Tensor:
     if matrix.dtype in (torch.float16, torch.bfloat16):  # which weights may not fit into
         pieces = matrix.split(_COLUMNS_OF_SUM * 256, dim=1)
         return torch.cat([_combine(weights, piece.float()).to(piece.dtype) for piece in pieces])
-    vector = torch.from_numpy(weights).to(matrix.device, matrix.dtype)
+    vector = weights.to(matrix.dtype)
     tasks, columns = matrix.shape
     if matrix.device.type != "cpu" or columns < 4 * _COLUMNS_OF_SUM:
         return vector @ matrix
@@ -146,12 +155,14 @@ def _product(matrix: Tensor) -> Tensor:
     device = "cpu" if matrix.device.type == "mps" else matrix.device
     columns = matrix.shape[1]
     whole = columns - columns % _COLUMNS
-    rest = matrix[:, whole:].to(device, torch.float64)
-    result = rest @ rest.T
+    parts = []
     if whole:
         chunks = matrix[:, :whole].unflatten(1, (-1, _COLUMNS)).transpose(0, 1)
-        result += torch.bmm(chunks, chunks.mT).to(device).sum(0, dtype=torch.float64)
-    return result
+        parts.append(torch.bmm(chunks, chunks.mT).to(device).sum(0, dtype=torch.float64))
+    if whole < columns or not whole:
+        rest = matrix[:, whole:].to(device, torch.float64)
+        parts.append(rest @ rest.T)
+    return parts[0] + parts[1] if len(parts) == 2 else parts[0]
 
 
 def _scaled_product(matrix: Tensor) -> Array:

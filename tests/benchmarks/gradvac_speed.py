@@ -32,6 +32,8 @@ from cgtutor.grouping import GroupedGradVac
 from cgtutor.streaming import StreamingGradVac
 
 GROUPINGS = ["whole_model", "all_layer", "all_matrix"]
+#: The models, and how many steps of each are timed.
+STEPS = {"mlp": 21, "small": 201, "resnet": 9, "resnet8": 5}
 
 
 class Block(nn.Module):
@@ -55,13 +57,13 @@ def convolution(channels: int, into: int, stride: int = 1) -> nn.Sequential:
 def setting(name: str, device: str) -> tuple[nn.Module, nn.ModuleList, Tensor]:
     """Shared part, heads and a batch; the first layer of an MLP keeps gradients from vanishing."""
     torch.manual_seed(0)
-    if name == "resnet":
+    if name.startswith("resnet"):
         widths = [64, 128, 256, 512]
         stages = [convolution(3, 64), Block(64)]
         for width, wider in itertools.pairwise(widths):
             stages += [convolution(width, wider, 2), Block(wider)]
         encoder = nn.Sequential(*stages, Block(512).inner[0], nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        x, tasks, width = torch.randn(16, 3, 32, 32), 3, 512
+        x, tasks, width = torch.randn(16, 3, 32, 32), 8 if name == "resnet8" else 3, 512
     else:
         depth, width, tasks, batch = {"mlp": (20, 256, 8, 64), "small": (3, 20, 2, 16)}[name]
         layers = [nn.Linear(width, width) for _ in range(depth)]
@@ -160,7 +162,7 @@ def own_process(function: Callable[..., float], *arguments: str) -> str:
 def main() -> None:
     """Measure and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", default=["mlp", "small", "resnet"])
+    parser.add_argument("--models", nargs="+", choices=STEPS, default=[*STEPS])
     parser.add_argument("--groupings", nargs="+", choices=GROUPINGS, default=GROUPINGS)
     parser.add_argument("--steps", type=int, help="timed steps; by default it depends on the model")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -181,7 +183,7 @@ def main() -> None:
         encoder, heads, _ = setting(model, "cpu")
         count = sum(p.numel() for p in encoder.parameters())
         for by in arguments.groupings:
-            steps = arguments.steps or {"mlp": 21, "small": 201, "resnet": 9}[model]
+            steps = arguments.steps or STEPS[model]
             t = times(model, by, arguments.device, steps)
             plain, (their_step, theirs) = t["plain"][0], t["torchjd"]
             peaks = [own_process(peak, kind, model, by, arguments.device) for kind in KINDS[1:]]
