@@ -9,10 +9,8 @@ one. A parameter tied into two modules belongs to the first of them.
 """
 
 import functools
-import itertools
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -161,12 +159,10 @@ class GroupedGradVac(GradVacWeighting):
         """
         parameters = [p for group in self.groups for p in group]
         jacobians = check_jacobians(self._places, parameters)
-        rows = Jacobians(jacobians, precise=self.guard)
-        sizes = [len(group) for group in self.groups]
-        starts = [0, *itertools.accumulate(sizes[:-1])]
-        gramian = torch.from_numpy(np.add.reduceat(rows.gramians(), starts))
+        rows = Jacobians(jacobians, self.guard, [len(group) for group in self.groups])
+        gramian = torch.from_numpy(rows.gramians())
         weights: Tensor = self(gramian, tuple(jacobian.dtype for jacobian in jacobians))
-        add_to_grad(parameters, rows.combine(np.repeat(weights.numpy(), sizes, axis=0)))
+        add_to_grad(parameters, rows.combine(weights.numpy()))
         if not retain_jac:
             remove_jac(parameters)
         return weights.to(jacobians[0].device, self._dtype_of_weights())

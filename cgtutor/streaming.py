@@ -3,10 +3,9 @@
 After ``mtl_backward`` the Jacobian of all shared parameters lies in memory, T times the model.
 But a group of parameters needs nothing from the others. As the backward pass goes from the
 last layer to the first, a group's T gradients are combined as soon as they are complete, and
-freed before those of the next are made.
+freed before those of the next are made. (Small groups wait for a few others.)
 """
 
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,11 +32,11 @@ class StreamingGradVac(GroupedGradVac):
     It gives the same numbers, and takes less memory the finer the groups are (with one group it
     can save nothing). It takes somewhat more time, on small models several times as much. The
     forward pass has to run inside :meth:`tap`, which puts a tap between each parameter and the
-    layer that uses it. A group waits for the end of the backward pass if a
-    parameter of it is used by another way (a tied weight used by hand, an element of a
-    ``ParameterList``, ``MultiheadAttention.out_proj``), and all groups do if the graph
-    cannot be differentiated for all tasks at once. Forward hooks of the vaccine itself do not run,
-    and hooks on intermediate tensors see gradients of all tasks in one.
+    layer that uses it. A group waits for the end of the backward pass if a parameter of it is used
+    by another way (a tied weight used by hand, an element of a ``ParameterList``,
+    ``MultiheadAttention.out_proj``), and all groups do if the graph cannot be differentiated for
+    all tasks at once. Forward hooks of the vaccine itself do not run, and hooks on intermediate
+    tensors see gradients of all tasks in one.
 
     Arguments, attributes and errors are those of ``GroupedGradVac``.
 
@@ -241,13 +240,11 @@ class _Pass:
                 for p in parameters
             ],
             precise=self._vaccine.guard,
+            sizes=[len(group) for group in groups],
         )
-        sizes = [len(group) for group in groups]
-        starts = [0, *itertools.accumulate(sizes[:-1])]
-        weights = self.step.weigh(self._ready, np.add.reduceat(rows.gramians(), starts))
+        weights = self.step.weigh(self._ready, rows.gramians())
         self.weights[self._ready] = weights
-        combined = rows.combine(np.repeat(weights, sizes, axis=0))
-        self.gradients.update(zip(parameters, combined))
+        self.gradients.update(zip(parameters, rows.combine(weights)))
         self._ready.clear()
         self._waiting = 0
 

@@ -41,17 +41,18 @@ class GramianWeightedAggregator(Aggregator):
         """
         dtypes = [jacobian.dtype for jacobian in jacobians]
         dtype = functools.reduce(torch.promote_types, dtypes)
-        rows = Jacobians(jacobians, getattr(self.gramian_weighting, "guard", True))
-        gramian = torch.from_numpy(rows.gramians().sum(0))
+        precise = getattr(self.gramian_weighting, "guard", True)
+        rows = Jacobians(jacobians, precise, sizes=[len(jacobians)])
+        gramian = torch.from_numpy(rows.gramians()[0])
         weighting = self.gramian_weighting
         if type(weighting).forward is GramianWeighting.forward:
             weights: Tensor = weighting(gramian, dtype)
         else:  # one that knows nothing of precision
             weights = weighting(gramian)
-        every = weights.numpy()[None].repeat(len(jacobians), 0)
+        gradients = rows.combine(weights.numpy()[None])
         # half precision would not do for weights, which may be large
-        weights = weights.to(jacobians[0].device, torch.promote_types(dtype, torch.float32))
-        return weights, rows.combine(every)
+        kind = torch.promote_types(dtype, torch.float32)
+        return weights.to(jacobians[0].device, kind), gradients
 
 
 class PCGrad(GramianWeightedAggregator):

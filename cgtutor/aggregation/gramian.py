@@ -1,6 +1,7 @@
 """The two passes over Jacobians: dot products of their rows, and weighted sums of their rows."""
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -48,9 +49,17 @@ class Jacobians:
         jacobians: P tensors of shape (T, …), floating-point.
         precise: ``False`` for products in the Jacobians' own precision (half precision: in
             float32), as other implementations have them.
+        sizes: How many Jacobians one after the other make a group, for each of B groups; by
+            default each is one.
     """
 
-    def __init__(self, jacobians: Sequence[Tensor], precise: bool = True) -> None:
+    def __init__(
+        self,
+        jacobians: Sequence[Tensor],
+        precise: bool = True,
+        sizes: Sequence[int] | None = None,
+    ) -> None:
+        self._sizes = [1] * len(jacobians) if sizes is None else list(sizes)
         self._shapes = [jacobian.shape[1:] for jacobian in jacobians]
         self._matrices = [as_matrix(jacobian.detach()) for jacobian in jacobians]
         self._precise = precise
@@ -60,7 +69,7 @@ class Jacobians:
             for p, matrix in enumerate(self._matrices)
             if precise and widths[p] < _SMALL and matrix.device.type == "cpu"
         ]
-        self._large = [p for p in range(len(widths)) if p not in set(self._small)]
+        self._large = sorted(set(range(len(widths))) - set(self._small))
         self._widths = [widths[p] for p in self._small]
         if self._small:
             together = torch.cat([self._matrices[p] for p in self._small], dim=1)
@@ -68,38 +77,44 @@ class Jacobians:
 
     @_without_autocast
     def gramians(self) -> Array:
-        """All dot products of the rows of each Jacobian, on the host: shape (P, T, T).
+        """All dot products of the rows of each group's Jacobians, on the host: shape (B, T, T).
 
         In float64 if precise; not finite where a Jacobian is not. There is one transfer for each
         device.
         """
+        starts = [0, *itertools.accumulate(self._sizes[:-1])]
+        with np.errstate(all="ignore"):
+            return np.add.reduceat(self._products(), starts)
+
+    def _products(self) -> Array:
+        """For each Jacobian: shape (P, T, T)."""
         if not self._precise:
             matrices = [_at_least_float(matrix) for matrix in self._matrices]
             return _to_host([matrix @ matrix.T for matrix in matrices])
         tasks = self._matrices[0].shape[0]
         result = np.empty((len(self._matrices), tasks, tasks))
-        with np.errstate(all="ignore"):
-            end = 0
-            for p, width in zip(self._small, self._widths):
-                part = self._joined[:, end : end + width]
-                np.matmul(part, part.T, out=result[p])
-                end += width
-            if self._large:
-                result[self._large] = _to_host([_product(self._matrices[p]) for p in self._large])
-            for p in self._large:
-                squares = result[p].diagonal()
-                # squares in float32 overflow above 1e38 and lose digits near 1e-38
-                if not ((squares > 1e-24) & (squares < 1e38)).all():
-                    result[p] = _scaled_product(self._matrices[p])
+        end = 0
+        for p, width in zip(self._small, self._widths):
+            part = self._joined[:, end : end + width]
+            np.matmul(part, part.T, out=result[p])
+            end += width
+        if self._large:
+            result[self._large] = _to_host([_product(self._matrices[p]) for p in self._large])
+        for p in self._large:
+            squares = result[p].diagonal()
+            # squares in float32 overflow above 1e38 and lose digits near 1e-38
+            if not ((squares > 1e-24) & (squares < 1e38)).all():
+                result[p] = _scaled_product(self._matrices[p])
         return result
 
     @_without_autocast
     def combine(self, weights: Array) -> list[Tensor]:
-        """Σₜ ``weights[p, t]`` row t of Jacobian p, for each p, of the shape of a row.
+        """For each Jacobian the weighted sum of its rows, of the shape of a row.
 
         Args:
-            weights: Shape (P, T).
+            weights: Shape (B, T), the weights of the rows in each group.
         """
+        weights = np.repeat(weights, self._sizes, axis=0)
         result = [Tensor()] * len(self._matrices)
         if self._small:
             spread = np.repeat(weights[self._small].T, self._widths, axis=1)
