@@ -67,7 +67,7 @@ def check_partition(groups: Sequence[Sequence[Tensor]], *modules: nn.Module) -> 
 
     Raises:
         ValueError: One is in no group or in two, a group is empty, or has something that is not
-            such a parameter. The message names it.
+            such a parameter. The message names it, or its place in ``groups``.
     """
     _check_disjoint(groups)
     names: dict[Tensor, str] = {}

@@ -1,4 +1,4 @@
-"""GradVac during the backward pass: no Jacobian of the whole model ever exists.
+"""GradVac during the backward pass, without the Jacobian of the whole model.
 
 After ``mtl_backward`` the Jacobian of all shared parameters lies in memory, T times the model.
 But a group of parameters needs nothing from the others. As the backward pass goes from the

@@ -25,6 +25,7 @@ from cgtutor.aggregation import (
     PCGradWeighting,
     Sum,
     draws,
+    gramian,
     vaccine,
 )
 from cgtutor.aggregation.gramian import Jacobians
@@ -564,6 +565,7 @@ def test_fresh_targets():
     ):
         assert_close([vaccine(jacobian) for _ in range(2)], expected)
         disturb()
+    assert_close([vaccine(jacobian) for _ in range(2)], expected)
     vaccine.reset()
     assert vaccine.targets.shape == (0, 0)
     assert vaccine.report is None
@@ -622,6 +624,10 @@ def test_permutations_are_torchs(count, length):
     assert torch.equal(generators[0].get_state(), generators[1].get_state())
 
 
+def test_this_torch_shuffles_as_we_do():
+    assert draws._bulk_agrees()
+
+
 def test_another_shuffle_in_torch_is_noticed(monkeypatch):
     """Then every permutation is torch's own."""
     honest = draws._in_bulk
@@ -653,6 +659,21 @@ def test_passes_over_jacobians(columns, dtype):
         np.testing.assert_allclose(
             got.double().flatten().numpy(), weight @ matrix, rtol=tolerance, atol=20 * tolerance
         )
+
+
+@pytest.mark.parametrize("columns", [0, 5, 1024, 1500])
+def test_products_of_any_width(columns):
+    """As elsewhere than on a CPU, where the narrow ones take another way."""
+    matrix = torch.randn(3, columns)
+    exact = matrix.double() @ matrix.double().T
+    assert_close(gramian._product(matrix), exact, rtol=1e-6, atol=1e-3)
+
+
+def test_half_precision_gramian():
+    jacobian = torch.tensor([[1.0, 0.0], [-1.0, 1.0]])
+    weights = GradVacWeighting()((jacobian @ jacobian.T).half())
+    assert weights.dtype == torch.half
+    assert weights.tolist() == [2, 1.5]
 
 
 def test_mixed_precision():

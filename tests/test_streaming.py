@@ -144,6 +144,40 @@ def test_taps_leave_no_trace():
     assert freed() is None
 
 
+@pytest.mark.parametrize("error", [ArithmeticError, KeyboardInterrupt])
+def test_stopped_within_a_layer(error):
+    encoder, _, forward = setting("linear")
+    parameters = dict(encoder.named_parameters())
+
+    def stop(module, args):
+        raise error
+
+    def run():
+        with StreamingGradVac(all_layer(encoder)).tap(encoder):
+            encoder[2].register_forward_pre_hook(stop)  # after the vaccine's own
+            forward()
+
+    with pytest.raises(error):
+        run()
+    assert dict(encoder.named_parameters()) == parameters
+    assert all(p.is_leaf for p in encoder.parameters())
+
+
+def test_features_that_retain_their_gradient():
+    encoder, heads, forward = setting("linear")
+    groups = all_layer(encoder)
+    expected = step(GroupedGradVac(groups), encoder, heads, forward, 3)
+    want = gradients(encoder, heads)
+    vaccine = StreamingGradVac(groups)
+    with vaccine.tap(encoder):
+        features = forward()
+    features.retain_grad()
+    torch.manual_seed(3)
+    assert_close(vaccine.mtl_backward(losses_of(heads, features), features), expected)
+    assert_close(gradients(encoder, heads), want)
+    assert features.grad.norm() > 0
+
+
 def test_tapped_graphs_can_be_differentiated_otherwise():
     """By torch, by mtl_backward, by another vaccine's tap, with or without the vaccine's own."""
     encoder, heads, forward = setting("linear")

@@ -471,9 +471,9 @@ WRONG_WEIGHTS = {
     "the wrong way up": lambda a, b, p, q: right_weight(b, a, p, q),
     "‖g_i‖ is missing": lambda a, b, p, q: right_weight(1, b, p, q),
     "‖g_j‖ is missing": lambda a, b, p, q: right_weight(a, 1, p, q),
-    "the denominator also has": lambda a, b, p, q: right_weight(a, b, p, q) * sine(q),
-    "with φ̂ and not φ": lambda a, b, p, q: right_weight(a, b, p, q) * sine(q) / sine(p),
-    "under square roots": lambda a, b, p, q: (
+    "missing in the denominator": lambda a, b, p, q: right_weight(a, b, p, q) * sine(q),
+    "and yours is of φ": lambda a, b, p, q: right_weight(a, b, p, q) * sine(q) / sine(p),
+    "need square roots": lambda a, b, p, q: (
         a * (q * sine(p) ** 2 - p * sine(q) ** 2) / (b * sine(q) ** 2)
     ),
     "the roots are swapped": lambda a, b, p, q: a * (q * sine(q) - p * sine(p)) / (b * sine(q)),
@@ -518,10 +518,10 @@ WRONG_TARGETS = {
     "yours are swapped": lambda old, phi, beta: beta * old + (1 - beta) * phi,
     "forgets the old target": lambda old, phi, beta: phi,
     "never moves": lambda old, phi, beta: old,
-    "keeps only the share": lambda old, phi, beta: old + beta * phi,
-    "counts β, not all": lambda old, phi, beta: (1 - beta) * old + phi,
+    "multiplied by 1 − β": lambda old, phi, beta: old + beta * phi,
+    "has to be multiplied by β": lambda old, phi, beta: (1 - beta) * old + phi,
     "down as well as up": lambda old, phi, beta: max(old, (1 - beta) * old + beta * phi),
-    "moves in every step": lambda old, phi, beta: (
+    "should move in every step": lambda old, phi, beta: (
         (1 - beta) * old + beta * phi if phi < old else old
     ),
     "with β = 0.3, φ̂ = 0 and φ = 0.8 the next target is 0.24, and yours 0.34": (

@@ -158,16 +158,16 @@ def _typical_weights() -> Mapping[str, Weight]:
         ),
         "‖g_i‖ is missing": lambda a, b, p, q: exact(1, b, p, q),
         "‖g_j‖ is missing": lambda a, b, p, q: exact(a, 1, p, q),
-        "the denominator also has √(1 − φ̂²)": (
+        "√(1 − φ̂²) is missing in the denominator": (
             lambda a, b, p, q: a * (q * sine(p) - p * sine(q)) / b
         ),
-        "the denominator has √(1 − φ̂²), with φ̂ and not φ": (
+        "the root in the denominator is to be of φ̂, and yours is of φ": (
             lambda a, b, p, q: a * (q * sine(p) - p * sine(q)) / (b * sine(p))
         ),
-        "1 − φ² and 1 − φ̂² stand under square roots": (
+        "1 − φ² and 1 − φ̂² need square roots": (
             lambda a, b, p, q: a * (q * (1 - p * p) - p * (1 - q * q)) / (b * (1 - q * q))
         ),
-        "the roots are swapped: φ̂ goes with √(1 − φ²), and φ with √(1 − φ̂²)": (
+        "the roots are swapped: φ̂ should go with √(1 − φ²), and φ with √(1 − φ̂²)": (
             lambda a, b, p, q: a * (q * sine(q) - p * sine(p)) / (b * sine(q))
         ),
         "this is φ̂ − φ times the lengths, but adding g_j also makes g_i longer, so that its "
@@ -184,8 +184,8 @@ def vaccine_weight(weight: Weight) -> None:
 def _vaccine_weight(weight: Weight) -> str:
     try:
         found = [weight(*case) for case in _CASES]
-        if found[0] is None:
-            return "Not yet: vaccine_weight gives back None; is the word `return` missing?"
+        if None in found:
+            return "Not yet: weight gives back None in some case; is the word `return` missing?"
         values = [float(w) for w in found]
         for message, wrong in _typical_weights().items():
             if _agree(values, [wrong(*case) for case in _CASES]):
@@ -249,12 +249,12 @@ _TYPICAL_TARGETS: dict[str, Target] = {
     ),
     "this forgets the old target": lambda old, phi, beta: phi,
     "the target never moves": lambda old, phi, beta: old,
-    "the old target keeps only the share 1 − β": lambda old, phi, beta: old + beta * phi,
-    "the new cosine counts β, not all": lambda old, phi, beta: (1 - beta) * old + phi,
-    "the target follows the cosine down as well as up": (
+    "the old target has to be multiplied by 1 − β": lambda old, phi, beta: old + beta * phi,
+    "the new cosine has to be multiplied by β": lambda old, phi, beta: (1 - beta) * old + phi,
+    "the target should follow the cosine down as well as up": (
         lambda old, phi, beta: max(old, (1 - beta) * old + beta * phi)
     ),
-    "the target moves in every step, not only when the gradient is corrected": (
+    "the target should move in every step, not only when the gradient is corrected": (
         lambda old, phi, beta: (1 - beta) * old + beta * phi if phi < old else old
     ),
 }
