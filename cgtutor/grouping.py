@@ -136,7 +136,7 @@ class GroupedGradVac(GradVacWeighting):
         self._places = [
             f"groups[{b}][{k}]" for b, g in enumerate(self.groups) for k in range(len(g))
         ]
-        check_accepts(self._places, [p for group in self.groups for p in group])
+        check_accepts(self._places, self._members)
         super().__init__(beta, eps, guard=guard, generator=generator)
 
     def reset(self) -> None:
@@ -157,7 +157,7 @@ class GroupedGradVac(GradVacWeighting):
             ValueError: A parameter has no ``.jac``, or one of the wrong shape. Nothing has
                 changed then.
         """
-        parameters = [p for group in self.groups for p in group]
+        parameters = self._members
         jacobians = check_jacobians(self._places, parameters)
         rows = Jacobians(jacobians, self.guard, [len(group) for group in self.groups])
         gramian = torch.from_numpy(rows.gramians())
@@ -169,8 +169,13 @@ class GroupedGradVac(GradVacWeighting):
 
     def _dtype_of_weights(self) -> torch.dtype:
         """The parameters', but not half precision, which large weights would not fit into."""
-        dtypes = [p.dtype for group in self.groups for p in group]
+        dtypes = [p.dtype for p in self._members]
         return functools.reduce(torch.promote_types, dtypes, torch.float32)
+
+    @property
+    def _members(self) -> list[Tensor]:
+        """The parameters of all groups, group after group."""
+        return [p for group in self.groups for p in group]
 
     def _shape_in_words(self) -> str:
         return f"({len(self.groups)}, T, T), for {len(self.groups)} groups"

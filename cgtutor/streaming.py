@@ -136,7 +136,7 @@ class StreamingGradVac(GroupedGradVac):
             ValueError: As ``mtl_backward``; nothing has changed then.
         """
         trunk = check_outputs("features", features)
-        shared = list(self._group_of)
+        shared = self._members
         check_accepts(self._places, shared)
         losses = check_outputs("tensors", tensors)
         heads = Heads(losses, trunk, grad_tensors, tasks_params, shared, retain_graph)
@@ -155,7 +155,7 @@ class StreamingGradVac(GroupedGradVac):
         self, this: "_Pass", trunk: list[Tensor], directions: list[Tensor], retain_graph: bool
     ) -> Sequence[Tensor | None]:
         """The backward pass. Returns the Jacobians of what has not been streamed."""
-        shared = list(self._group_of)
+        shared = self._members
         if not any(feature.retains_grad for feature in trunk):  # see jacobians
             try:
                 rest = vectorised(trunk, shared, directions, len(directions[0]))
@@ -183,7 +183,7 @@ class _Pass:
             for b, group in enumerate(vaccine.groups)
             if all(uses[p] and p not in elsewhere for p in group)
         }
-        precision = tuple(p.dtype for group in vaccine.groups for p in group)
+        precision = tuple(p.dtype for p in vaccine._members)
         self.step = vaccine.begin((len(vaccine.groups), tasks, tasks), precision)
         self.weights = np.zeros((len(vaccine.groups), tasks))
         self.gradients: dict[Tensor, Tensor] = {}
@@ -191,7 +191,7 @@ class _Pass:
         # Complete groups wait for others until it is worth a batch: small ones cost little.
         self._ready: list[int] = []
         self._waiting = 0
-        size = sum(p.nbytes for group in vaccine.groups for p in group)
+        size = sum(p.nbytes for p in vaccine._members)
         self._worth_a_batch = max(size // 8, _SMALL)
 
     def receive(self, parameters: Sequence[Tensor], jacobians: Sequence[Tensor | None]) -> None:
@@ -284,7 +284,9 @@ class _Tap(torch.autograd.Function):
         if some:
             parameters, present = zip(*some)
             _Rows.apply(lambda rows: this.receive(parameters, rows), *present)
-        this.receive([p for p, g in ours if g is None], [None] * len(ours))
+        missing = [p for p, g in ours if g is None]
+        if missing:
+            this.receive(missing, [None] * len(missing))
         return None, *(None if ok else g for g, ok in zip(gradients, streamed))
 
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-Array = NDArray[np.floating]
+from cgtutor.aggregation.vaccine import Array
 
 #: Columns that are multiplied in one go for a Gramian, and for a weighted sum.
 _COLUMNS, _COLUMNS_OF_SUM = 1024, 4096
@@ -42,8 +41,8 @@ class Jacobians:
     A float32 sum over millions of columns errs in the fourth digit, and float64 throughout
     takes over ten times as long. So 1024 columns at a time are multiplied in the Jacobian's
     precision, and these products are summed in float64: right to 1e-7, and faster than either.
-    Jacobians with few columns go, if they lie on the CPU, into one float64 matrix: numpy spends a
-    fifth of the time that torch does on something small.
+    Jacobians with few columns go, if they lie on the CPU, into one float64 matrix for numpy, which
+    takes less time than torch to begin with something small.
 
     Args:
         jacobians: P tensors of shape (T, …), floating-point.

@@ -167,13 +167,10 @@ class Heads:
         else:
             heads = [
                 tensor_list(f"tasks_params[{task}]", parameters, may_be_empty=True)
-                for task, parameters in enumerate(_several("tasks_params", tasks_params))
-            ]
-            if len(heads) != len(losses):
-                raise ValueError(
-                    f"tasks_params must have one entry for each of the {len(losses)} tensors, "
-                    f"got {len(heads)}"
+                for task, parameters in enumerate(
+                    _one_for_each(losses, "tasks_params", tasks_params)
                 )
+            ]
         for task, (head, seen) in enumerate(zip(heads, seen_by)):
             check_accepts(f"tasks_params[{task}]", head)
             bypass = set(shared) & {*head, *seen.leaves}
@@ -237,6 +234,16 @@ def _several(name: str, value: Iterable[Any] | Tensor) -> list[Any]:
     return list(value)
 
 
+def _one_for_each(tensors: list[Tensor], name: str, value: Iterable[Any] | Tensor) -> list[Any]:
+    """As a list, if it has as many entries as there are tensors; otherwise a ValueError."""
+    result = _several(name, value)
+    if len(result) != len(tensors):
+        raise ValueError(
+            f"{name} must have one entry for each of the {len(tensors)} tensors, got {len(result)}"
+        )
+    return result
+
+
 def check_outputs(name: str, value: Sequence[Tensor] | Tensor) -> list[Tensor]:
     """Tensors that can be differentiated, none of them twice."""
     given = _several(name, value)
@@ -267,12 +274,7 @@ def _identity(outputs: list[Tensor]) -> list[Tensor]:
 def _check_directions(
     outputs: list[Tensor], jac_tensors: Sequence[Tensor] | Tensor
 ) -> list[Tensor]:
-    result = _several("jac_tensors", jac_tensors)
-    if len(result) != len(outputs):
-        raise ValueError(
-            f"jac_tensors must have one entry for each of the {len(outputs)} tensors, "
-            f"got {len(result)}"
-        )
+    result = _one_for_each(outputs, "jac_tensors", jac_tensors)
     for i, (direction, output) in enumerate(zip(result, outputs)):
         if not isinstance(direction, Tensor) or direction.dtype != output.dtype:
             kind = direction.dtype if isinstance(direction, Tensor) else repr(direction)
@@ -301,12 +303,7 @@ def _check_starts(
                     f"tensors[{i}] of shape {tuple(loss.shape)}"
                 )
         return [None] * len(losses)
-    starts = _several("grad_tensors", grad_tensors)
-    if len(starts) != len(losses):
-        raise ValueError(
-            f"grad_tensors must have one entry for each of the {len(losses)} tensors, got "
-            f"{len(starts)}"
-        )
+    starts = _one_for_each(losses, "grad_tensors", grad_tensors)
     for i, (start, loss) in enumerate(zip(starts, losses)):
         if not isinstance(start, Tensor) or start.shape != loss.shape:
             got = tuple(start.shape) if isinstance(start, Tensor) else repr(start)
