@@ -5,10 +5,15 @@ differ too, for print in grey. The background is opaque white, so that figures r
 themes as well.
 """
 
+import base64
+import html
+import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
 
 STYLE: Any = {  # matplotlib's own type is a literal of all its settings
     "axes.axisbelow": True,
@@ -23,6 +28,45 @@ STYLE: Any = {  # matplotlib's own type is a literal of all its settings
     "legend.frameon": False,
     "savefig.facecolor": "white",
 }
+
+
+class Picture(Figure):
+    """A figure with alternative text: what it shows, in words, for those who cannot see it.
+
+    Made by ``plt.subplots(..., FigureClass=Picture)``. Notebooks show it by its ``png`` and
+    ``html``: JupyterLab reads alternative text from HTML alone, other programs go by the PNG.
+
+    Attributes:
+        alt: the alternative text. A picture without one is not shown.
+    """
+
+    alt = ""
+
+    def png(self) -> str:
+        """The picture, in base64. Of 128 colours, which is a third of the bytes of all."""
+        drawn, reduced = io.BytesIO(), io.BytesIO()
+        self.savefig(drawn, format="png")
+        Image.open(drawn).convert("RGB").quantize(128).save(reduced, format="png")
+        return base64.b64encode(reduced.getvalue()).decode()
+
+    def html(self) -> str:
+        """The picture and its alternative text as an HTML element.
+
+        Raises:
+            ValueError: ``alt`` is empty.
+        """
+        if not self.alt:
+            raise ValueError(f"alt: a picture needs alternative text, got {self.alt!r}")
+        return (
+            f'<img style="max-width: 100%" alt="{html.escape(self.alt)}" '
+            f'src="data:image/png;base64,{self.png()}">'
+        )
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
+        data = {"text/html": self.html(), "image/png": self.png(), "text/plain": self.alt}
+        return data, {"image/png": {"alt": self.alt}}
+
+
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.35"
 #: One look for each curve of a figure, in this order.
 LOOKS: list[dict[str, Any]] = [
