@@ -71,7 +71,8 @@ def _normalised_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
                 kept[-1].text += output.text
                 continue
         else:
-            output.metadata = NotebookNode()
+            alt = output.metadata.get("image/png", {}).get("alt")
+            output.metadata = NotebookNode({"image/png": {"alt": alt}} if alt else {})
             output.data.pop(WIDGET, None)  # refers to a widget that lives in the kernel
         kept.append(output)
     return kept
@@ -93,14 +94,7 @@ def differences(stored: NotebookNode, fresh: NotebookNode) -> list[str]:
         return ["the number of cells"]
     found = [] if stored.metadata == fresh.metadata else ["the notebook's metadata"]
     for i, (old, new) in enumerate(zip(stored.cells, fresh.cells)):
-        pictures = [
-            [
-                o.data.pop("image/png")
-                for o in cell.get("outputs", [])
-                if "image/png" in o.get("data", {})
-            ]
-            for cell in (old, new)
-        ]
+        pictures = [_taken_out(cell) for cell in (old, new)]
         if old != new or len(pictures[0]) != len(pictures[1]):
             found.append(f"cell {i}: {new.source.strip().splitlines()[0]}")
         elif MEASURED_TAG in new.metadata.get("tags", []):
@@ -108,6 +102,15 @@ def differences(stored: NotebookNode, fresh: NotebookNode) -> list[str]:
         elif not all(_same_picture(a, b) for a, b in zip(*pictures)):
             found.append(f"a picture in cell {i}: {new.source.strip().splitlines()[0]}")
     return found
+
+
+def _taken_out(cell: NotebookNode) -> list[str]:
+    """The pictures of a cell, which holds their alternative texts alone afterwards."""
+    shown = [o.data for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+    for data in shown:
+        if "text/html" in data:
+            data["text/html"] = data["text/html"].replace(data["image/png"].strip(), "")
+    return [data.pop("image/png") for data in shown]
 
 
 def _same_picture(one: str, other: str) -> bool:

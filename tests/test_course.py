@@ -3,13 +3,17 @@
 import base64
 import io
 
+import IPython.core.formatters
 import matplotlib
+import matplotlib.colors
+import matplotlib.image
 import matplotlib.pyplot as plt
 import pytest
 import torch
 from torch.optim import Adam
 
 from cgtutor import SGD_C, Adam_C, exercises, plots, widgets
+from cgtutor.plots.style import series, subplots
 from cgtutor.toys import Data, Split, digits, network
 from cgtutor.training import (
     Curves,
@@ -205,6 +209,53 @@ def test_lifetimes():
     assert figure.legends[0].get_title().get_text() == "topC = 2, decay = 0.5"
 
 
+def test_a_picture_says_what_it_shows(monkeypatch):
+    figure, ax = subplots(1, 1, figsize=(4, 2))
+    with pytest.raises(ValueError, match="alt: a picture needs alternative text, got ''"):
+        figure.bundle()
+    ax.plot([1, 2], color=plots.BLUE)
+    figure.alt = 'a < b & "c"'
+    data, metadata = figure.bundle()
+    shown = []
+    monkeypatch.setattr(plots.style, "publish_display_data", lambda *what: shown.append(what))
+    assert IPython.core.formatters.DisplayFormatter().format(figure) == ({}, {})
+    assert shown == [(data, metadata)]
+    assert data["text/plain"] == metadata["image/png"]["alt"] == figure.alt
+    assert 'alt="a &lt; b &amp; &quot;c&quot;"' in data["text/html"]
+    assert f'src="data:image/png;base64,{data["image/png"]}"' in data["text/html"]
+    drawn = matplotlib.image.imread(io.BytesIO(base64.b64decode(data["image/png"])))
+    assert drawn.shape == (200, 400, 4)
+    assert drawn[0, 0].tolist() == [1, 1, 1, 1], "an opaque white background"
+    blue = torch.tensor(matplotlib.colors.to_rgb(plots.BLUE))
+    assert (torch.from_numpy(drawn)[..., :3] - blue).abs().sum(-1).min() < 0.02
+    assert len({tuple(c) for c in drawn.reshape(-1, 4).tolist()}) <= 128
+
+
+def test_alternative_texts_have_the_numbers(tiny):
+    runs = {"one": [curves(1), curves(3)], "two": [curves(0.5)]}
+    assert plots.learning_curves(runs).alt.endswith(
+        "Means of both after 3 epochs: one: 2.50 and 90%; two: 1.00 and 90%."
+    )
+    rates = {"one": {0.01: [curves(1), curves(3)], 0.1: [curves(0.5)]}}
+    assert plots.learning_rates(rates).alt.endswith(
+        "Means at the learning rates 0.01 and 0.1. one: 2.50 and 1.00."
+    )
+    alt = plots.lifetimes(replay([4.0, 1.0, 3.0, 0.2], topC=2, decay=0.5)).alt
+    assert alt.startswith("4 steps with topC = 2 and decay = 0.5.")
+    assert "1 that are not kept" in alt
+    assert alt.endswith("at most 3 steps.")
+    assert plots.pictures(tiny.train.x[:2].reshape(-1, 8, 8), tiny.train.y[:2]).alt == (
+        "2 grey-scale pictures of 8 by 8 pixels in a row, labelled "
+        f"{tiny.train.y[0]} and {tiny.train.y[1]}."
+    )
+
+
+def test_series():
+    assert series(["a"]) == "a"
+    assert series(["a", "b"]) == "a and b"
+    assert series(iter("abc")) == "a, b and c"
+
+
 def test_pictures(tiny):
     figure = plots.pictures(tiny.train.x[:3].reshape(-1, 8, 8), tiny.train.y[:3])
     assert [ax.get_title() for ax in figure.axes] == [str(y.item()) for y in tiny.train.y[:3]]
@@ -237,10 +288,8 @@ def test_memory_explorer_draws_the_static_figure():
     picture = explorer.children[-1]
     for values in ((5, 0.7), (2, 0.99)):
         top_c.value, decay.value = values
-        expected = io.BytesIO()
-        plots.lifetimes(replay(norms, *values)).savefig(expected, format="png")
-        assert base64.b64encode(expected.getvalue()).decode() in picture.value
-        assert f'alt="Figure of Explorer(topC={values[0]}, decay={values[1]})"' in picture.value
+        assert picture.value == plots.lifetimes(replay(norms, *values)).bundle()[0]["text/html"]
+        assert f"with topC = {values[0]} and decay = {values[1]}" in picture.value
     plt.close("all")
     decay.value = 0.5
     assert not plt.get_fignums(), "a figure left open would be shown a second time"
@@ -248,9 +297,12 @@ def test_memory_explorer_draws_the_static_figure():
 
 def test_explorer_is_a_picture_where_no_kernel_runs():
     explorer = widgets.memory_explorer([1.0, 2.0])
-    bundle = explorer._repr_mimebundle_()
-    assert set(bundle) == {"text/plain", "image/png", "application/vnd.jupyter.widget-view+json"}
+    bundle, metadata = explorer._repr_mimebundle_()
+    view = "application/vnd.jupyter.widget-view+json"
+    assert set(bundle) == {"text/plain", "text/html", "image/png", view}
     assert bundle["text/plain"] == "Explorer(topC=5, decay=0.7)"
+    assert bundle["text/html"] == explorer.children[-1].value
+    assert metadata["image/png"]["alt"].startswith("2 steps with topC = 5")
     assert explorer._ipython_display_ is None
 
 

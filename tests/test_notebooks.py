@@ -5,6 +5,7 @@ That it runs and prints what is stored is tested by nbval, cell by cell.
 
 import base64
 import copy
+import html
 import importlib.util
 import io
 import re
@@ -119,6 +120,22 @@ def test_pictures_come_with_numbers(notebook):
     for cell in code(notebook):
         if "plt.show()" in cell.source:
             assert {o.output_type for o in cell.outputs} == {"display_data", "stream"}, cell.source
+
+
+def test_every_picture_has_alternative_text(notebook):
+    """In HTML, which JupyterLab shows, in the PNG's metadata for others, and in markdown."""
+    for cell in code(notebook):
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                alt = output.metadata["image/png"]["alt"]
+                assert len(alt) > 60, alt
+                assert f'alt="{html.escape(alt)}"' in output.data["text/html"]
+                assert output.data["image/png"].strip() in output.data["text/html"]
+            assert output.get("data", {}).get("text/html", "").count("<img") <= 1
+    for alt in re.findall(r"!\[(.*?)\]\(", markdown(notebook)):
+        assert alt
+    for image in re.findall(r"<img[^>]*>", markdown(notebook)):
+        assert re.search(r'alt="[^"]+"', image)
 
 
 def test_pictures_have_an_opaque_background(notebook):

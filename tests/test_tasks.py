@@ -1,7 +1,5 @@
 """What the notebooks on tasks are made of: data, training, figures, explorers, checks."""
 
-import base64
-import io
 import math
 
 import matplotlib
@@ -274,6 +272,7 @@ def test_layer_cosines():
     assert first.get_xdata()[0] == 1
     assert first.get_ydata()[0] == pytest.approx(-1 + 1 / 11 + 0.1)
     assert words(figure) == ["layer 1", "layer 2"]
+    assert figure.alt.endswith("one: 0.6 and 0.6; another: 0.6 and 0.6.")
 
 
 def test_four_aggregates_tells_lengths_and_angles():
@@ -285,6 +284,8 @@ def test_four_aggregates_tells_lengths_and_angles():
     assert gradvac == ["result 2.00 at 60°", "g₁′ 1.00 at 60°", "g₂′ 1.00 at 60°"]
     assert figure.axes[3].get_title() == "GradVac, φ̂ = 0.50"
     assert words(figure) == ["g₁", "g₂", "changed gradient", "result"]
+    assert "g₁: 1.00 at 0°; g₂: 1.00 at 120°. Mean: 0.50 at 60°; Sum: 1.00 at 60°" in figure.alt
+    assert figure.alt.endswith("GradVac: 2.00 at 60° (its target is 0.50).")
     # all arrows lie within the panels: two given, two changed, one result
     assert [len(ax.patches) for ax in figure.axes] == [3, 3, 5, 5]
     for ax in figure.axes:
@@ -311,10 +312,12 @@ def test_rotation():
     assert said[3] == "gᵢ′ for φ̂ = 0.90: length 2.16, weight 1.52"
     assert figure.axes[0].patches[2].get_path().get_extents().xmax == pytest.approx(0, abs=0.1)
     assert len(figure.axes) == 1
+    assert f"{said[0]}; {said[1]}; {said[2]}; {said[3]}." in figure.alt
     explorable = plots.rotation(pair, [0.9], beta=0.25, curve=True)
     assert explorable.legends[0].get_title().get_text() == (
         "target after this step, with β = 0.25: 0.59"
     )
+    assert "The target after this step, with β = 0.25: 0.59." in explorable.alt
     curve, dot = explorable.axes[1].lines
     assert dot.get_ydata() == pytest.approx([2.156], abs=1e-3)
     assert curve.get_ydata()[0] == pytest.approx(1)
@@ -327,6 +330,7 @@ def test_targets():
     assert list(dots.get_ydata()) == seen
     assert list(line.get_ydata()) == [0, 0.5, 0.25]
     assert words(figure) == ["cosine φ seen", "β = 0.5"]
+    assert figure.alt.endswith("β = 0.5: 0.25.")
 
 
 def test_growth():
@@ -336,15 +340,10 @@ def test_growth():
     assert ax.lines[1].get_xdata()[0] == pytest.approx(1 - HIGHEST_TARGET)
     assert ax.get_xlim()[0] > ax.get_xlim()[1], "1 is on the right"
     assert words(figure) == ["one", "the guard's highest target"]
+    assert figure.alt.endswith("one: 7e+00.")
 
 
 # ------------------------------------------------------------------------------ explorers
-
-
-def drawn(figure):
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return base64.b64encode(file.getvalue()).decode()
 
 
 def test_aggregates_explorer():
@@ -352,11 +351,11 @@ def test_aggregates_explorer():
     controls = dict(
         zip(("angle2", "length2", "angle3", "length3", "phi_hat"), explorer.children[1:])
     )
-    assert drawn(plots.four_aggregates(plane([0, 130], [1, 1.2]), 0.5)) in (
+    assert plots.four_aggregates(plane([0, 130], [1, 1.2]), 0.5).png() in (
         explorer.children[-1].value
     )
     controls["length3"].value = 0.8
-    assert drawn(plots.four_aggregates(plane([0, 130, -100], [1, 1.2, 0.8]), 0.5)) in (
+    assert plots.four_aggregates(plane([0, 130, -100], [1, 1.2, 0.8]), 0.5).png() in (
         explorer.children[-1].value
     )
     # the goal can be reached
@@ -370,7 +369,7 @@ def test_vaccine_explorer():
     phi.value, phi_hat.value, length.value, beta.value = 0, 0.71, 1, 0.2
     expected = plots.rotation(plane([90, 0], [1, 1]), [0.71], beta=0.2, curve=True)
     assert words(expected)[2].endswith("weight 1.01")
-    assert drawn(expected) in explorer.children[-1].value
+    assert expected.png() in explorer.children[-1].value
 
 
 # ------------------------------------------------------------------------------ exercises

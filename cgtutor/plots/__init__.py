@@ -10,7 +10,7 @@ from cgtutor.plots.optimizers import (
     relative_errors,
     timelines,
 )
-from cgtutor.plots.style import BLUE, GREY, LOOKS, ORANGE, STYLE
+from cgtutor.plots.style import BLUE, GREY, LOOKS, ORANGE, STYLE, Picture
 from cgtutor.plots.tasks import four_aggregates, growth, layer_cosines, rotation, targets
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "LOOKS",
     "ORANGE",
     "STYLE",
+    "Picture",
     "bars",
     "compare_runs",
     "cosine_steps",

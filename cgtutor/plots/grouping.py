@@ -5,24 +5,27 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from cgtutor.groupings_study import Run
-from cgtutor.plots.style import BLUE, GREY, LOOKS, ORANGE, STYLE, band
-
-#: The first of several curves is what the others are compared with.
-WITH_BASELINE: list[dict[str, Any]] = [
-    {"color": GREY, "linestyle": (0, (5, 1, 1, 1, 1, 1)), "marker": "x"},
-    *LOOKS,
-]
+from cgtutor.plots.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    STYLE,
+    WITH_BASELINE,
+    Picture,
+    band,
+    named,
+    subplots,
+)
 
 
 def partitions(
     names: Sequence[str],
     sizes: Sequence[int],
     strategies: Mapping[str, Sequence[Sequence[int]]],
-) -> Figure:
+) -> Picture:
     """Which parameters belong together: a row of boxes for each way to group them.
 
     Tensors stand side by side. Those next to each other in one group share a box, which says
@@ -36,7 +39,7 @@ def partitions(
     """
     shades = ["#BFDDF0", "#F6D5BF"]
     with plt.rc_context(STYLE):
-        figure, ax = plt.subplots(figsize=(8, 1.6 + 0.55 * len(strategies)))
+        figure, ax = subplots(figsize=(8, 1.6 + 0.55 * len(strategies)))
         for row, groups in enumerate(strategies.values()):
             group_of = {k: b for b, group in enumerate(groups) for k in group}
             start = 0
@@ -59,6 +62,11 @@ def partitions(
         ax.set(xlim=(-0.05, len(names) + 0.05), ylim=(len(strategies) - 0.5, -0.5))
         ax.grid(visible=False)
         ax.spines[:].set_visible(False)
+    counts = {name: str(len(groups)) for name, groups in strategies.items()}
+    figure.alt = (
+        f"A row of boxes for each way to group {len(names)} tensors, which have {sum(sizes):,} "
+        f"numbers in all; tensors in one box belong together. Number of groups. {named(counts)}."
+    )
     return figure
 
 
@@ -72,7 +80,7 @@ QUANTITIES: dict[str, tuple[str, float, float, str]] = {
 
 def interventions(
     values: Tensor, rows: Sequence[str], quantity: str = "strength", window: int = 5
-) -> Figure:
+) -> Picture:
     """A heat map, group by step, each row with its mean over all steps beside it.
 
     Args:
@@ -84,7 +92,7 @@ def interventions(
     title, low, high, colours = QUANTITIES[quantity]
     columns = torch.stack([part.mean(0) for part in values.split(window)], dim=1)
     with plt.rc_context(STYLE):
-        figure, ax = plt.subplots(figsize=(8, 1.7 + 0.3 * len(rows)))
+        figure, ax = subplots(figsize=(8, 1.7 + 0.3 * len(rows)))
         image = ax.imshow(
             columns.numpy(),
             aspect="auto",
@@ -114,15 +122,20 @@ def interventions(
         )  # only a strength can exceed its scale
         bar = figure.colorbar(image, location="top", aspect=40, fraction=0.06, extend=more)
         bar.set_label(title, fontsize="medium")
+    means = {name: f"{value:.2f}" for name, value in zip(rows, values.mean(0))}
+    figure.alt = (
+        f"Heat map, group by step, over {len(values)} steps: {title}. Means over the steps. "
+        f"{named(means)}."
+    )
     return figure
 
 
-def compare_runs(runs: Mapping[str, Sequence[Run]]) -> Figure:
+def compare_runs(runs: Mapping[str, Sequence[Run]]) -> Picture:
     """Validation loss by step, and the test loss of each seed; the first name is the baseline."""
     if len(runs) > len(WITH_BASELINE):
         raise ValueError(f"a figure takes at most {len(WITH_BASELINE)} names, got {list(runs)}")
     with plt.rc_context(STYLE):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(8, 4), width_ratios=(3, 2))
+        figure, (left, right) = subplots(1, 2, figsize=(8, 4), width_ratios=(3, 2))
         for row, ((name, of_name), look) in enumerate(zip(runs.items(), WITH_BASELINE)):
             band(left, of_name[0].steps, zip(*(run.loss for run in of_name)), label=name, **look)
             final = [run.test_loss for run in of_name]
@@ -145,14 +158,28 @@ def compare_runs(runs: Mapping[str, Sequence[Run]]) -> Figure:
             "Right, mark: one seed; bar: mean",
             title_fontsize="small",
         )
+    finals = {
+        name: f"{sum(run.test_loss for run in of_name) / len(of_name):.1f}"
+        for name, of_name in runs.items()
+    }
+    figure.alt = (
+        "Left, the validation loss over the steps, lines for the means of several seeds with bands "
+        "for their range; right, the test loss of each seed and its mean, the baseline on top. "
+        f"Mean test losses in nats. {named(finals)}."
+    )
     return figure
 
 
-def cosine_steps(panels: Mapping[str, Sequence[float]]) -> Figure:
+def cosine_steps(panels: Mapping[str, Sequence[float]]) -> Picture:
     """The cosine of two tasks' gradients at each step, one panel for each group."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(
-            1, len(panels), figsize=(8, 2.9), sharex=True, sharey=True, squeeze=False
+        figure, axes = subplots(
+            1,
+            len(panels),
+            figsize=(8, 2.9),
+            sharex=True,
+            sharey=True,
+            squeeze=False,
         )
         for ax, (name, cosines) in zip(axes[0], panels.items()):
             for color, marker, negative in ((BLUE, "o", False), (ORANGE, "v", True)):
@@ -162,4 +189,11 @@ def cosine_steps(panels: Mapping[str, Sequence[float]]) -> Figure:
             ax.set_title(name, fontsize="medium")
             ax.set(xlabel="step", ylim=(-1.1, 1.1))
         axes[0, 0].set(ylabel="cosine of two tasks")
+    ranges = {
+        name: f"from {min(cosines):.1f} to {max(cosines):.1f}" for name, cosines in panels.items()
+    }
+    figure.alt = (
+        "The cosine of two tasks' gradients at each step, one panel for each group, dots above "
+        f"zero and triangles below. {named(ranges)}."
+    )
     return figure

@@ -1,20 +1,31 @@
 """Figures about optimizers. Each function draws one and returns it."""
 
 from collections.abc import Mapping, Sequence
+from statistics import mean
 from typing import Any
 
 import matplotlib.pyplot as plt
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter, StrMethodFormatter
 from torch import Tensor
 
-from cgtutor.plots.style import BLUE, GREY, ORANGE, STYLE, band, looks
+from cgtutor.plots.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    STYLE,
+    Picture,
+    band,
+    looks,
+    named,
+    series,
+    subplots,
+)
 from cgtutor.speed import Task
 from cgtutor.training import Curves, Lifetimes
 
 
-def pictures(images: Tensor, labels: Tensor) -> Figure:
+def pictures(images: Tensor, labels: Tensor) -> Picture:
     """A row of grey-scale pictures, each under its label.
 
     Args:
@@ -22,16 +33,20 @@ def pictures(images: Tensor, labels: Tensor) -> Figure:
         labels: shape (n,).
     """
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(images), figsize=(8, 1.3), squeeze=False)
+        figure, axes = subplots(1, len(images), figsize=(8, 1.3), squeeze=False)
         for ax, image, label in zip(axes[0], images, labels):
             ax.imshow(image.numpy(), cmap="gray_r", vmin=0, vmax=1)
             ax.set(title=str(label.item()), xticks=[], yticks=[])
             ax.grid(visible=False)
             ax.spines[:].set_visible(False)
+    figure.alt = (
+        f"{len(images)} grey-scale pictures of {images.shape[1]} by {images.shape[2]} pixels in a "
+        f"row, labelled {series(str(label.item()) for label in labels)}."
+    )
     return figure
 
 
-def _legend(figure: Figure, names: Sequence[str]) -> None:
+def _legend(figure: Picture, names: Sequence[str]) -> None:
     figure.legend(
         loc="outside upper center",
         ncols=min(2, len(names)),
@@ -40,10 +55,10 @@ def _legend(figure: Figure, names: Sequence[str]) -> None:
     )
 
 
-def learning_curves(runs: Mapping[str, Sequence[Curves]]) -> Figure:
+def learning_curves(runs: Mapping[str, Sequence[Curves]]) -> Picture:
     """Training loss and validation accuracy by epoch: mean and range over the seeds."""
     with plt.rc_context(STYLE):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.8))
+        figure, (left, right) = subplots(1, 2, figsize=(8, 3.8))
         for name, look in looks(runs):
             curves = runs[name]
             epochs = range(1, len(curves[0].train_loss) + 1)
@@ -53,13 +68,23 @@ def learning_curves(runs: Mapping[str, Sequence[Curves]]) -> Figure:
         right.set(xlabel="epoch", ylabel="validation accuracy", ylim=(None, 1))
         right.yaxis.set_major_formatter(PercentFormatter(1))
         _legend(figure, list(runs))
+    final = {
+        name: f"{mean(c.train_loss[-1] for c in curves):.2f} and "
+        f"{mean(c.validation_accuracy[-1] for c in curves):.0%}"
+        for name, curves in runs.items()
+    }
+    figure.alt = (
+        "Two panels over the epochs, training loss and validation accuracy, each line the mean of "
+        "several seeds with a band for their range. Means of both after "
+        f"{len(epochs)} epochs: {named(final)}."
+    )
     return figure
 
 
-def learning_rates(results: Mapping[str, Mapping[float, Sequence[Curves]]]) -> Figure:
+def learning_rates(results: Mapping[str, Mapping[float, Sequence[Curves]]]) -> Picture:
     """Validation loss after the last epoch by learning rate: mean and range over the seeds."""
     with plt.rc_context(STYLE):
-        figure, ax = plt.subplots(figsize=(6.5, 4))
+        figure, ax = subplots(figsize=(6.5, 4))
         for name, look in looks(results):
             trials = results[name]
             final = [[curves.validation_loss[-1] for curves in trials[lr]] for lr in trials]
@@ -71,10 +96,19 @@ def learning_rates(results: Mapping[str, Mapping[float, Sequence[Curves]]]) -> F
             axis.set_major_formatter(StrMethodFormatter("{x:g}"))
             axis.set_minor_locator(NullLocator())
         _legend(figure, list(results))
+    losses = {
+        name: series(f"{mean(c.validation_loss[-1] for c in of):.2f}" for of in trials.values())
+        for name, trials in results.items()
+    }
+    figure.alt = (
+        "Validation loss after the last epoch over the learning rate, each line the mean of "
+        "several seeds with a band for their range. Means at the learning rates "
+        f"{series(f'{lr:g}' for lr in trials)}. {named(losses)}."
+    )
     return figure
 
 
-def lifetimes(lives: Lifetimes) -> Figure:
+def lifetimes(lives: Lifetimes) -> Picture:
     """Which gradients a memory keeps, and for how long.
 
     Above, a dot for each step's gradient at the height of its norm, and a line as long as the
@@ -85,9 +119,7 @@ def lifetimes(lives: Lifetimes) -> Figure:
     forgotten = [born for born in steps if lives.until[born] is None]
     heights = [lives.norms[born] for born in kept]
     with plt.rc_context(STYLE):
-        figure, (above, below) = plt.subplots(
-            2, 1, figsize=(8, 4.6), sharex=True, height_ratios=(2, 1)
-        )
+        figure, (above, below) = subplots(2, 1, figsize=(8, 4.6), sharex=True, height_ratios=(2, 1))
         above.scatter(kept, heights, s=14, color=ORANGE, label="kept")
         ends = [lives.until[born] for born in kept]
         above.hlines(heights, kept, ends, color=ORANGE, alpha=0.7, label="for how long")
@@ -102,10 +134,16 @@ def lifetimes(lives: Lifetimes) -> Figure:
             ncols=3,
             title=f"topC = {lives.memory.topC}, decay = {lives.memory.decay:g}",
         )
+    figure.alt = (
+        f"{len(steps)} steps with topC = {lives.memory.topC} and decay = {lives.memory.decay:g}. "
+        "Above, each gradient is a dot at the height of its norm, and the line behind it lasts as "
+        f"long as the memory keeps it; {len(forgotten)} that are not kept are crosses. Below, the "
+        f"age of the oldest gradient in the memory, at most {max(lives.oldest)} steps."
+    )
     return figure
 
 
-def timelines(runs: Mapping[str, Sequence[Task]]) -> Figure:
+def timelines(runs: Mapping[str, Sequence[Task]]) -> Picture:
     """What two processors do and when, one panel for each run, on a common scale."""
     looks: dict[str, dict[str, Any]] = {
         "launch": {"facecolor": BLUE},
@@ -120,8 +158,12 @@ def timelines(runs: Mapping[str, Sequence[Task]]) -> Figure:
         "insert": "GPU inserts",
     }
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(
-            len(runs), 1, figsize=(8, 0.6 + 1.3 * len(runs)), sharex=True, squeeze=False
+        figure, axes = subplots(
+            len(runs),
+            1,
+            figsize=(8, 0.6 + 1.3 * len(runs)),
+            sharex=True,
+            squeeze=False,
         )
         for ax, (title, tasks) in zip(axes[:, 0], runs.items()):
             for kind, look in looks.items():
@@ -143,6 +185,15 @@ def timelines(runs: Mapping[str, Sequence[Task]]) -> Figure:
             for kind, look in looks.items()
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize="small")
+    times = {
+        title: f"{max(task.end for task in tasks):g} microseconds, of which the CPU waits "
+        f"{sum(task.end - task.start for task in tasks if task.kind == 'wait'):g}"
+        for title, tasks in runs.items()
+    }
+    figure.alt = (
+        "Time lines of CPU and GPU, one panel for each way to insert: the CPU launches jobs and "
+        f"waits for numbers, the GPU takes norms and inserts. {named(times)}."
+    )
     return figure
 
 
@@ -151,7 +202,8 @@ def bars(
     xlabel: str,
     lines: Mapping[str, float] | None = None,
     longest: float | None = None,
-) -> Figure:
+    measured: bool = False,
+) -> Picture:
     """Horizontal bars with their numbers, one panel for each group of them, on a common scale.
 
     Args:
@@ -159,13 +211,18 @@ def bars(
         xlabel: what the lengths are.
         lines: vertical lines to compare the bars with, by name.
         longest: where the scale ends; by default after the longest bar.
+        measured: the lengths differ from run to run, so the alternative text leaves them out.
     """
     dashes = ["--", ":"]
     longest = longest or 1.18 * max(v for panel in panels.values() for v in panel.values())
     with plt.rc_context(STYLE):
         rows = max(len(panel) for panel in panels.values())
-        figure, axes = plt.subplots(
-            1, len(panels), figsize=(8, 1.2 + 0.42 * rows), sharey=True, squeeze=False
+        figure, axes = subplots(
+            1,
+            len(panels),
+            figsize=(8, 1.2 + 0.42 * rows),
+            sharey=True,
+            squeeze=False,
         )
         for ax, (title, panel) in zip(axes[0], panels.items()):
             drawn = ax.barh(list(panel), list(panel.values()), color=BLUE, height=0.6)
@@ -184,13 +241,19 @@ def bars(
         if lines:
             handles, labels = axes[0, 0].get_legend_handles_labels()
             figure.legend(handles, labels, loc="outside upper center", ncols=2)
+    figure.alt = f"Bars with their numbers: {xlabel}."
+    for title, panel in panels.items():
+        lengths = {name: f"{value:.3g}" for name, value in panel.items()}
+        figure.alt += f" Panel {title!r}: {series(panel) if measured else named(lengths)}."
+    for name, x in (lines or {}).items():
+        figure.alt += f" A line at {x:.3g}: {name}."
     return figure
 
 
-def relative_errors(errors: Mapping[str, Sequence[float]]) -> Figure:
+def relative_errors(errors: Mapping[str, Sequence[float]]) -> Picture:
     """Relative errors after each insertion, on a logarithmic scale."""
     with plt.rc_context(STYLE):
-        figure, ax = plt.subplots(figsize=(7, 3.6))
+        figure, ax = subplots(figsize=(7, 3.6))
         for name, look in looks(errors):
             ax.plot(
                 range(1, len(errors[name]) + 1),
@@ -201,4 +264,9 @@ def relative_errors(errors: Mapping[str, Sequence[float]]) -> Figure:
             )
         ax.set(xlabel="insertions", ylabel="relative error of the sum", yscale="log")
         figure.legend(loc="outside upper center", ncols=2)
+    largest = {name: f"{max(error):.0e}" for name, error in errors.items()}
+    figure.alt = (
+        "Relative error of the sum over the insertions, on a logarithmic scale. "
+        f"The largest error of each way. {named(largest)}."
+    )
     return figure

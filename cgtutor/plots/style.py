@@ -8,9 +8,11 @@ themes as well.
 import base64
 import html
 import io
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
+import matplotlib.pyplot as plt
+from IPython.display import publish_display_data
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -33,8 +35,8 @@ STYLE: Any = {  # matplotlib's own type is a literal of all its settings
 class Picture(Figure):
     """A figure with alternative text: what it shows, in words, for those who cannot see it.
 
-    Made by ``plt.subplots(..., FigureClass=Picture)``. Notebooks show it by its ``png`` and
-    ``html``: JupyterLab reads alternative text from HTML alone, other programs go by the PNG.
+    Notebooks get it as HTML and as PNG: JupyterLab takes alternative text from HTML alone, and
+    LaTeX, for one, cannot show HTML.
 
     Attributes:
         alt: the alternative text. A picture without one is not shown.
@@ -49,22 +51,30 @@ class Picture(Figure):
         Image.open(drawn).convert("RGB").quantize(128).save(reduced, format="png")
         return base64.b64encode(reduced.getvalue()).decode()
 
-    def html(self) -> str:
-        """The picture and its alternative text as an HTML element.
+    def bundle(self) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+        """The picture by MIME type, and metadata with its alternative text.
 
         Raises:
             ValueError: ``alt`` is empty.
         """
         if not self.alt:
             raise ValueError(f"alt: a picture needs alternative text, got {self.alt!r}")
-        return (
+        png = self.png()
+        element = (
             f'<img style="max-width: 100%" alt="{html.escape(self.alt)}" '
-            f'src="data:image/png;base64,{self.png()}">'
+            f'src="data:image/png;base64,{png}">'
         )
-
-    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
-        data = {"text/html": self.html(), "image/png": self.png(), "text/plain": self.alt}
+        data = {"text/html": element, "image/png": png, "text/plain": self.alt}
         return data, {"image/png": {"alt": self.alt}}
+
+    def _ipython_display_(self) -> None:  # or IPython would put a PNG of its own into the bundle
+        publish_display_data(*self.bundle())
+
+
+def subplots(*shape: int, **settings: Any) -> tuple[Picture, Any]:
+    """What ``plt.subplots`` gives, the figure being a :class:`Picture`."""
+    figure, axes = plt.subplots(*shape, FigureClass=Picture, **settings)
+    return cast(Picture, figure), axes
 
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.35"
@@ -75,6 +85,22 @@ LOOKS: list[dict[str, Any]] = [
     {"color": "#009E73", "linestyle": "-.", "marker": "^"},
     {"color": "#CC79A7", "linestyle": ":", "marker": "D"},
 ]
+#: The first of several curves is what the others are compared with.
+WITH_BASELINE: list[dict[str, Any]] = [
+    {"color": GREY, "linestyle": (0, (5, 1, 1, 1, 1, 1)), "marker": "x"},
+    *LOOKS,
+]
+
+
+def series(parts: Iterable[str]) -> str:
+    """Parts of a sentence, one after the other: a, b and c."""
+    *most, last = parts
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def named(values: Mapping[str, str]) -> str:
+    """Values with their names, the way alternative texts list them."""
+    return "; ".join(f"{name}: {value}" for name, value in values.items())
 
 
 def looks(names: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:

@@ -7,14 +7,24 @@ from typing import Any
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.ticker import StrMethodFormatter
 from torch import Tensor
 
 from cgtutor.aggregation.vaccine import HIGHEST_TARGET
-from cgtutor.plots.style import BLUE, GREY, ORANGE, STYLE, band, looks
+from cgtutor.plots.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    STYLE,
+    Picture,
+    band,
+    looks,
+    named,
+    series,
+    subplots,
+)
 from cgtutor.surgery import Trace, four_ways, vaccinated
 
 #: Figures of explorers are laid out by hand: a redraw then takes half the time.
@@ -31,7 +41,7 @@ def smooth(values: Tensor, window: int) -> Tensor:
     return values.unfold(-2, window, 1).mean(-1)
 
 
-def layer_cosines(panels: Mapping[str, Tensor], window: int = 10) -> Figure:
+def layer_cosines(panels: Mapping[str, Tensor], window: int = 10) -> Picture:
     """Cosine of two tasks' gradients in each layer, over a training; one panel for each network.
 
     Args:
@@ -39,8 +49,13 @@ def layer_cosines(panels: Mapping[str, Tensor], window: int = 10) -> Figure:
         window: so many steps are averaged.
     """
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(
-            1, len(panels), figsize=(8, 4), sharex=True, sharey=True, squeeze=False
+        figure, axes = subplots(
+            1,
+            len(panels),
+            figsize=(8, 4),
+            sharex=True,
+            sharey=True,
+            squeeze=False,
         )
         for ax, (title, cosines) in zip(axes[0], panels.items()):
             means = smooth(cosines, window)
@@ -63,6 +78,15 @@ def layer_cosines(panels: Mapping[str, Tensor], window: int = 10) -> Figure:
             "band: from the lowest to the highest of them",
             title_fontsize="small",
         )
+    late = {}
+    for title, cosines in panels.items():
+        of_layers = cosines[:, cosines.shape[1] // 2 :].mean((0, 1)).tolist()
+        late[title] = series(f"{mean + 0:.1f}" for mean in of_layers)
+    figure.alt = (
+        "Cosine of the two tasks' gradients over the steps of a training, a line for each layer "
+        "with a band for the range of the seeds, and a panel for each network. Means of the "
+        f"second half, layer by layer. {named(late)}."
+    )
     return figure
 
 
@@ -97,7 +121,7 @@ def _in_words(vector: Tensor) -> str:
     return f"{length:.2f} at {_angle(vector) + 0:.0f}°".replace("-", "−").replace("−0°", "0°")
 
 
-def four_aggregates(jacobian: Tensor, target: float) -> Figure:
+def four_aggregates(jacobian: Tensor, target: float) -> Picture:
     """Mean, Sum, PCGrad and GradVac of a few gradients in the plane, side by side.
 
     Args:
@@ -108,7 +132,7 @@ def four_aggregates(jacobian: Tensor, target: float) -> Figure:
     every = torch.cat([torch.cat([result.rows, result.total[None]]) for result in results.values()])
     xlim, ylim = _window(every)
     with plt.rc_context(BY_HAND):
-        figure, axes = plt.subplots(1, 4, figsize=(8, 3.7), sharex=True, sharey=True)
+        figure, axes = subplots(1, 4, figsize=(8, 3.7), sharex=True, sharey=True)
         figure.subplots_adjust(left=0.06, right=0.99, bottom=0.29, top=0.8, wspace=0.06)
         for ax, (name, result) in zip(axes, results.items()):
             ax.set(xlim=xlim, ylim=ylim, aspect="equal")
@@ -139,12 +163,18 @@ def four_aggregates(jacobian: Tensor, target: float) -> Figure:
             title="length and direction stand below each panel",
             title_fontsize="small",
         )
+    given = named({g: _in_words(row) for g, row in zip(NAMES, jacobian)})
+    totals = named({name: _in_words(result.total) for name, result in results.items()})
+    figure.alt = (
+        "Arrows in four panels: the gradients, and the result that each aggregator makes of them, "
+        f"by length and direction. {given}. {totals} (its target is {target:.2f})."
+    ).replace("-0.", "−0.")
     return figure
 
 
 def rotation(
     jacobian: Tensor, targets: Sequence[float], beta: float | None = None, curve: bool = False
-) -> Figure:
+) -> Picture:
     """The first of two gradients in the plane, turned towards the second until φ̂ is their cosine.
 
     Args:
@@ -157,7 +187,7 @@ def rotation(
     phi = (first @ second / (first.norm() * second.norm())).item()
     turned = {phi_hat: vaccinated(jacobian, phi_hat)[0] for phi_hat in targets}
     with plt.rc_context(BY_HAND):
-        figure, axes = plt.subplots(1, 2 if curve else 1, figsize=(8, 4.4), squeeze=False)
+        figure, axes = subplots(1, 2 if curve else 1, figsize=(8, 4.4), squeeze=False)
         figure.subplots_adjust(left=0.08, right=0.98, bottom=0.12, top=0.79 if curve else 0.77)
         ax = axes[0, 0]
         tips = torch.stack([first, second, *turned.values()])
@@ -196,6 +226,12 @@ def rotation(
             title=title and title.replace("-", "−"),
             fontsize="small" if curve else "medium",
         )
+    figure.alt = (
+        "The gradient gᵢ slides parallel to gⱼ, its height staying the same, until their cosine "
+        f"is the target. {'; '.join(str(handle.get_label()) for handle in handles[:-1])}."
+        + (f" The {figure.legends[0].get_title().get_text()}." if title else "")
+        + (" Beside it, how long gᵢ′ becomes for every target." if curve else "")
+    )
     return figure
 
 
@@ -213,7 +249,7 @@ def _growth_curve(ax: Axes, jacobian: Tensor, target: float) -> None:
     ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
-def targets(cosines: Sequence[float], traces: Mapping[str, Trace]) -> Figure:
+def targets(cosines: Sequence[float], traces: Mapping[str, Trace]) -> Picture:
     """The cosine of each step, and the targets that follow it.
 
     Args:
@@ -221,7 +257,7 @@ def targets(cosines: Sequence[float], traces: Mapping[str, Trace]) -> Figure:
         traces: by name, at most three.
     """
     with plt.rc_context(STYLE):
-        figure, ax = plt.subplots(figsize=(8, 3.8))
+        figure, ax = subplots(figsize=(8, 3.8))
         steps = range(len(cosines))
         ax.plot(
             steps, cosines, linestyle="", marker=".", color=GREY, alpha=0.6, label="cosine φ seen"
@@ -239,17 +275,22 @@ def targets(cosines: Sequence[float], traces: Mapping[str, Trace]) -> Figure:
         ax.axhline(0, color=GREY, linewidth=1)
         ax.set(xlabel="step", ylabel="cosine", ylim=(-1.05, 1.05))
         figure.legend(loc="outside upper center", ncols=len(traces) + 1)
+    ends = {name: f"{trace.targets[-1]:.2f}" for name, trace in traces.items()}
+    figure.alt = (
+        f"The cosine seen at each of {len(cosines)} steps, as dots, and the targets that follow "
+        f"it, as lines. After the last step. {named(ends)}."
+    )
     return figure
 
 
-def growth(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Figure:
+def growth(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Picture:
     """How many times as long a gradient becomes when its target nears 1.
 
     Args:
         curves: by name, the values of 1 - φ̂ and the factors.
     """
     with plt.rc_context(STYLE):
-        figure, ax = plt.subplots(figsize=(7, 3.8))
+        figure, ax = subplots(figsize=(7, 3.8))
         for name, look in looks(curves):
             distance, factors = curves[name]
             ax.plot(distance, factors, label=name, markersize=4, markevery=4, **look)
@@ -258,4 +299,9 @@ def growth(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Fig
         ax.set(ylabel="length of gᵢ′ / length of gᵢ", xscale="log", yscale="log")
         ax.invert_xaxis()
         figure.legend(loc="outside upper center", ncols=2)
+    longest = {name: f"{max(factors):.0e}" for name, (_, factors) in curves.items()}
+    figure.alt = (
+        "How many times as long gᵢ becomes, over the distance of the target from 1, on "
+        f"logarithmic scales. The largest factors. {named(longest)}."
+    )
     return figure

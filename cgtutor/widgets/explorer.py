@@ -1,20 +1,19 @@
 """The class that all explorers are made of."""
 
-import base64
-import io
 from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
 import matplotlib.pyplot as plt
-from matplotlib.figure import Figure
+
+from cgtutor.plots import Picture
 
 
 class Explorer(ipywidgets.VBox):
     """Sliders above a figure that is drawn anew whenever one of them moves.
 
     Where no kernel runs (a static page, a printed notebook) the figure of the moment stays
-    visible as a plain picture.
+    visible as a plain picture. Its alternative text is the figure's.
 
     Args:
         draw: makes the figure from the values of the controls, given by name.
@@ -27,7 +26,7 @@ class Explorer(ipywidgets.VBox):
     _ipython_display_ = None
 
     def __init__(
-        self, draw: Callable[..., Figure], controls: dict[str, ipywidgets.Widget], goal: str
+        self, draw: Callable[..., Picture], controls: dict[str, ipywidgets.Widget], goal: str
     ) -> None:
         self._draw, self._controls = draw, controls
         self._picture = ipywidgets.HTML()  # not Image, which has no alternative text
@@ -41,26 +40,16 @@ class Explorer(ipywidgets.VBox):
     def _redraw(self, change: object = None) -> None:
         with plt.ioff():  # or Jupyter would show the figure a second time, below the cell
             figure = self._draw(**{name: control.value for name, control in self._controls.items()})
-        png = io.BytesIO()
-        figure.savefig(png, format="png")
         plt.close(figure)
-        self._png = base64.b64encode(png.getvalue()).decode()
-        self._picture.value = (
-            f'<img style="max-width: 100%" alt="Figure of {self!r}" '
-            f'src="data:image/png;base64,{self._png}">'
-        )
+        self._shown = figure.bundle()
+        self._picture.value = self._shown[0]["text/html"]
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={c.value}" for name, c in self._controls.items())
         return f"Explorer({values})"
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return {
-            "text/plain": repr(self),
-            "image/png": self._png,
-            "application/vnd.jupyter.widget-view+json": {
-                "version_major": 2,
-                "version_minor": 0,
-                "model_id": self.model_id,
-            },
-        }
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        data, metadata = self._shown
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+        shown = {"text/plain": repr(self), "application/vnd.jupyter.widget-view+json": view}
+        return data | shown, metadata

@@ -1,7 +1,6 @@
 """Explorers about groups of parameters."""
 
 import ipywidgets
-from matplotlib.figure import Figure
 
 from cgtutor import plots
 from cgtutor.groupings_study import Recording, labels, replay
@@ -11,7 +10,7 @@ from cgtutor.widgets.explorer import Explorer
 def grouping_explorer(recording: Recording) -> Explorer:
     """What a vaccine would do at each step of a recording, by grouping and ``beta``."""
 
-    def draw(strategy: str, beta: float, shows: str) -> Figure:
+    def draw(strategy: str, beta: float, shows: str) -> plots.Picture:
         groups = recording.groups[strategy]
         report = replay(recording, groups, beta)
         values = {

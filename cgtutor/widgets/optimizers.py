@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import ipywidgets
-from matplotlib.figure import Figure
 
 from cgtutor import plots
 from cgtutor.speed import words
@@ -28,7 +27,7 @@ def memory_explorer(norms: Sequence[float]) -> Explorer:
 def words_explorer() -> Explorer:
     """Words moved in a step by the two ways to an aggregate, by ``topC`` and by what happens."""
 
-    def draw(topC: int, inserting: bool, update: int) -> Figure:
+    def draw(topC: int, inserting: bool, update: int) -> plots.Picture:
         happens = "the gradient enters" if inserting else "it does not enter"
         return plots.bars(
             {f"topC = {topC}, {happens}": words(topC, inserting, update)},

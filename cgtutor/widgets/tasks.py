@@ -3,7 +3,6 @@
 import math
 
 import ipywidgets
-from matplotlib.figure import Figure
 
 from cgtutor import plots
 from cgtutor.surgery import plane
@@ -28,7 +27,7 @@ def aggregates_explorer() -> Explorer:
 
     def draw(
         angle2: float, length2: float, angle3: float, length3: float, phi_hat: float
-    ) -> Figure:
+    ) -> plots.Picture:
         angles, lengths = [0, angle2, angle3], [1, length2, length3]
         tasks = 3 if length3 > 0 else 2
         return plots.four_aggregates(plane(angles[:tasks], lengths[:tasks]), phi_hat)
@@ -49,7 +48,7 @@ def aggregates_explorer() -> Explorer:
 def vaccine_explorer() -> Explorer:
     """One gradient turned towards another, by cosine, target, length and β."""
 
-    def draw(phi: float, phi_hat: float, length: float, beta: float) -> Figure:
+    def draw(phi: float, phi_hat: float, length: float, beta: float) -> plots.Picture:
         jacobian = plane([math.degrees(math.acos(phi)), 0], [1, length])
         return plots.rotation(jacobian, [phi_hat], beta=beta, curve=True)
 
