@@ -1,0 +1,143 @@
+"""A reader's browser: each notebook with an explorer runs in JupyterLab, and obeys the keyboard.
+
+Skipped where there is no Chromium (Debian's package is called chromium).
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+from playwright.sync_api import sync_playwright
+from test_project import NOTEBOOKS
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+
+EXPLORERS = [
+    path
+    for path in NOTEBOOKS
+    if any("widgets." in cell.source for cell in nbformat.read(path, as_version=4).cells)
+]
+
+SETTINGS = {
+    "notebook-extension/tracker": {"windowingMode": "none"},  # also cells out of sight are there
+    "apputils-extension/notification": {"fetchNews": "false"},  # no question about news
+}
+#: JupyterLab says "ready" piece by piece; running cells earlier loses some of them.
+READY = """async () => {
+    const panel = window.jupyterapp.shell.currentWidget;
+    await panel.context.ready;
+    await panel.sessionContext.ready;
+    await panel.sessionContext.session.kernel.info;
+}"""
+RUN_ALL = "() => window.jupyterapp.commands.execute('notebook:run-all-cells')"
+
+IDLE = """() => {
+    const { kernel } = window.jupyterapp.shell.currentWidget.sessionContext.session;
+    return kernel.status === 'idle';
+}"""
+
+
+def wait_for(page, promise, seconds):
+    """What ``evaluate`` does, but not for ever."""
+    page.evaluate(f"() => {{ window.kept = false; ({promise})().then(() => window.kept = true) }}")
+    page.wait_for_function("() => window.kept", timeout=1000 * seconds)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """The address of a JupyterLab of its own, on copies of the notebooks."""
+    home = tmp_path_factory.mktemp("lab")
+    (home / "notebooks").mkdir()
+    for path in EXPLORERS:
+        shutil.copy(path, home / "notebooks")
+    for plugin, setting in SETTINGS.items():
+        file = home / "settings" / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(setting))
+    folders = {
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        "IPYTHONDIR": "ipython",
+    }
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command += ["--ip=127.0.0.1", "--port=0", f"--ServerApp.root_dir={home / 'notebooks'}"]
+    command += [
+        "--LabApp.expose_app_in_browser=True",
+    ]
+    with (home / "log").open("w") as log:
+        server = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            env=os.environ | {name: str(home / folder) for name, folder in folders.items()},
+        )
+    try:
+        for _ in range(600):
+            found = list((home / "runtime").glob("jpserver-*.json"))
+            if found or server.poll() is not None:
+                break
+            time.sleep(0.1)
+        assert found, (home / "log").read_text()
+        yield json.loads(found[0].read_text())
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=EXPLORERS, ids=lambda path: path.stem)
+def page(request, lab, chromium):
+    """A notebook, opened and run from top to bottom."""
+    with chromium.new_page(viewport={"width": 1280, "height": 1100}) as page:
+        page.set_default_timeout(60_000)
+        name = request.param.stem  # each in a workspace of its own, which starts empty
+        page.goto(f"{lab['url']}lab/workspaces/{name}/tree/{name}.ipynb?token={lab['token']}")
+        page.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.sessionContext")
+        wait_for(page, READY, seconds=60)
+        wait_for(page, RUN_ALL, seconds=300)
+        yield page
+        page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+
+
+def test_explorer_obeys_the_keyboard(page, tmp_path):
+    page.set_default_timeout(20_000)
+    assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    explorer = page.locator(".widget-vbox").first
+    explorer.scroll_into_view_if_needed()
+    picture = explorer.locator("img")
+    before = picture.get_attribute("src")
+    slider = explorer.get_by_role("slider").first
+    for key in ("ArrowRight", "ArrowRight", "ArrowRight"):
+        slider.press(key)
+    page.wait_for_function(
+        "([image, before]) => document.querySelector(image)?.src !== before",
+        arg=[".widget-vbox img", before],
+    )
+    page.wait_for_function(IDLE)
+    page.screenshot(path=tmp_path / "explorer.png")
+    assert (tmp_path / "explorer.png").stat().st_size > 20_000
+
+    notebook = page.locator(".jp-Notebook")
+    assert notebook.locator("img").count() > 3
+    without = notebook.locator("img:not([alt])")
+    assert without.count() == 0, without.first.evaluate("e => e.outerHTML.slice(0, 200)")
+
+    answer = notebook.locator("details").first
+    assert answer.get_attribute("open") is None
+    answer.locator("summary").press("Enter")
+    assert answer.get_attribute("open") is not None
