@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 from test_project import NOTEBOOKS
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 
 EXPLORERS = [

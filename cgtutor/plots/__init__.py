@@ -1,5 +1,6 @@
 """The figures of the course."""
 
+from cgtutor.plots.course import course_map
 from cgtutor.plots.grouping import compare_runs, cosine_steps, interventions, partitions
 from cgtutor.plots.optimizers import (
     bars,
@@ -23,6 +24,7 @@ __all__ = [
     "bars",
     "compare_runs",
     "cosine_steps",
+    "course_map",
     "four_aggregates",
     "growth",
     "interventions",
