@@ -114,14 +114,19 @@ def age_shares(ages: Sequence[int]) -> dict[str, float]:
 # ------------------------------------------------------------------------- what a sweep found
 
 
-def memories(topCs: Iterable[int], decays: Iterable[float]) -> dict[str, MakeOptimizer]:
+def memories(
+    topCs: Iterable[int], decays: Iterable[float], aggr: str = "mean"
+) -> dict[str, MakeOptimizer]:
     """How to build ``Adam_C_eff`` with each setting, by name, for :func:`.sweep`.
 
-    The rule is ``"mean"``, so that each computes what ``Adam_C`` computes, in less time.
+    Args:
+        topCs: numbers of slots.
+        decays: each is combined with every number of slots.
+        aggr: the rule by which current gradient and memory combine. ``Adam_C`` has "mean".
     """
 
     def maker(topC: int, decay: float) -> MakeOptimizer:
-        return lambda params, lr: Adam_C_eff(params, lr, topC=topC, decay=decay, aggr="mean")
+        return lambda params, lr: Adam_C_eff(params, lr, topC=topC, decay=decay, aggr=aggr)
 
     decays = list(decays)
     return {name(topC, decay): maker(topC, decay) for topC in topCs for decay in decays}
@@ -177,8 +182,13 @@ def best_trial(trials: Iterable[Trial], limit: float = float("inf")) -> Trial | 
 
 
 def final(runs: Sequence[Curves]) -> tuple[float, float]:
-    """Mean over the seeds of the last validation loss, and its standard deviation."""
+    """Mean over the seeds of the last validation loss, and its standard deviation.
+
+    Both are NaN if a run ended in one.
+    """
     losses = [run.validation_loss[-1] for run in runs]
+    if any(math.isnan(loss) for loss in losses):  # which stdev refuses
+        return math.nan, math.nan
     return mean(losses), stdev(losses)
 
 

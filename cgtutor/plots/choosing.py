@@ -20,7 +20,7 @@ def _subplots(*shape: int, **settings: Any) -> tuple[Picture, Any]:
 def spike_priorities(spikes: Mapping[str, Spike]) -> Picture:
     """The priority of one large gradient, step by step, until it has to go.
 
-    Both scales are logarithmic. A dashed line is the norm of all other gradients, 1.
+    Both scales are logarithmic. A dotted line is the norm of all other gradients, 1.
 
     Args:
         spikes: by name, what :func:`.choosing.spike` saw.
@@ -40,7 +40,7 @@ def spike_priorities(spikes: Mapping[str, Spike]) -> Picture:
             heights = [max(p, 0.01) for p in seen.priorities]
             ax.plot(steps, heights, label=f"{label}: {stays}", **line)
             said.append(f"{label}: {stays}")
-        ax.axhline(1, color=GREY, linestyle="--", linewidth=1, label="norm of all other gradients")
+        ax.axhline(1, color=GREY, linestyle=":", linewidth=2, label="norm of all other gradients")
         ax.set(xscale="log", yscale="log", xlim=(0.9, 1200), ylim=(0.01, 1200))
         ax.set(xlabel="steps since the large gradient came in", ylabel="its priority")
         for axis in (ax.xaxis, ax.yaxis):
@@ -49,7 +49,7 @@ def spike_priorities(spikes: Mapping[str, Spike]) -> Picture:
         figure.legend(loc="outside upper center", ncols=2, fontsize="small")
         figure.alt = (
             "The priority of one large gradient falls step by step, on logarithmic scales, towards "
-            f"a dashed line at 1, the norm of all others. {'; '.join(said)}."
+            f"a dotted line at 1, the norm of all others. {'; '.join(said)}."
         )
     return figure
 
@@ -111,7 +111,7 @@ def settings_map(
     scale = LogNorm(min(means), max(means))
     said = []
     with plt.rc_context(STYLE):
-        figure, axes = _subplots(1, len(rates), figsize=(8, 4.3), sharey=True, squeeze=False)
+        figure, axes = _subplots(1, len(rates), figsize=(8, 4.2), sharey=True, squeeze=False)
         low, right = len(topCs) - 0.5, len(decays) - 0.5
         for ax, lr in zip(axes[0], rates):
             rows = [[m for m, _ in row] for row in cells[lr]]
@@ -126,8 +126,9 @@ def settings_map(
                 text = f"{value:.2f}\n± {spread:.2f}"
                 color = "white" if dark else "black"
                 ax.text(x, y, text, ha="center", va="center", color=color, fontsize=10)
-            ax.set(xlim=(-0.5, right), ylim=(low + 1.15, -0.5), xlabel="decay")
-            ax.set_xticks(range(len(decays)), [f"{decay:g}" for decay in decays])
+            ax.set(xlim=(-0.5, right), ylim=(low + 1.15, -0.5))
+            ax.set_xticks(range(len(decays)), [f"decay {decay:g}" for decay in decays])
+            ax.xaxis.tick_top()
             ax.set_yticks(
                 [*range(len(topCs)), low + 0.65], [*(f"topC {topC}" for topC in topCs), "plain"]
             )
