@@ -51,16 +51,15 @@ def spike(ratio: float, decay: float, topC: int = 1, longest: int = 1000) -> Spi
     """
     if not ratio > 1:
         raise ValueError(f"ratio must be a number > 1, got {ratio!r}")
-    memory = CriticalGradients(topC, decay)
-    ordinary, large = torch.tensor(0.0), torch.tensor(1.0)  # marks, in place of gradients
-    for norm, gradient in [(1.0, ordinary)] * topC + [(ratio, large)]:
+    memory, gradient = CriticalGradients(topC, decay), torch.tensor(0.0)  # norms are all it needs
+    for norm in [1.0] * topC + [ratio]:
         memory.insert(norm, gradient)
         memory.fade()
-    priorities = []
+    born, priorities = memory.state["seen"], []
     for step in range(1, longest + 1):
-        priorities += [p for p, g in zip(memory.priorities, memory.gradients) if g == 1]
-        memory.insert(1.0, ordinary)
-        if not any(memory.gradients):
+        priorities += [priority for priority, when, _ in memory.heap if when == born]
+        memory.insert(1.0, gradient)
+        if all(when != born for _, when, _ in memory.heap):
             return Spike(priorities, step)
         memory.fade()
     return Spike(priorities, None)
