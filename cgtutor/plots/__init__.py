@@ -1,5 +1,6 @@
 """The figures of the course."""
 
+from cgtutor.plots.choosing import age_histogram, memory_costs, settings_map, spike_priorities
 from cgtutor.plots.course import course_map
 from cgtutor.plots.grouping import compare_runs, cosine_steps, interventions, partitions
 from cgtutor.plots.optimizers import (
@@ -21,6 +22,7 @@ __all__ = [
     "ORANGE",
     "STYLE",
     "Picture",
+    "age_histogram",
     "bars",
     "compare_runs",
     "cosine_steps",
@@ -32,10 +34,13 @@ __all__ = [
     "learning_curves",
     "learning_rates",
     "lifetimes",
+    "memory_costs",
     "partitions",
     "pictures",
     "relative_errors",
     "rotation",
+    "settings_map",
+    "spike_priorities",
     "targets",
     "timelines",
 ]

@@ -1,5 +1,6 @@
 """Explorers: a figure of the course with sliders. No notebook needs one to be understood."""
 
+from cgtutor.widgets.choosing import spike_explorer
 from cgtutor.widgets.explorer import Explorer
 from cgtutor.widgets.grouping import grouping_explorer
 from cgtutor.widgets.optimizers import memory_explorer, words_explorer
@@ -10,6 +11,7 @@ __all__ = [
     "aggregates_explorer",
     "grouping_explorer",
     "memory_explorer",
+    "spike_explorer",
     "vaccine_explorer",
     "words_explorer",
 ]
