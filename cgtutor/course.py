@@ -1,6 +1,11 @@
-"""The notebooks of the course: their questions and the order to read them in."""
+"""The notebooks of the course: their questions, their order, and what they need."""
 
+import importlib.metadata
+import platform
 from typing import NamedTuple
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 
 class Notebook(NamedTuple):
@@ -104,3 +109,28 @@ NOTEBOOKS = (
         ("07", "10"),
     ),
 )
+
+
+def requirements() -> dict[str, str]:
+    """What the notebooks need, and "yes", "missing" or the version that there is instead.
+
+    That is what the package's metadata names, but for JupyterLab: other programs run them too.
+    """
+    metadata = importlib.metadata.metadata("cgtutor")
+    python = SpecifierSet(metadata["Requires-Python"])
+    version = platform.python_version()
+    found = {f"python{python}": "yes" if python.contains(version) else version}
+    for text in metadata.get_all("Requires-Dist") or []:
+        requirement = Requirement(text)
+        if requirement.name == "jupyterlab":
+            continue
+        if requirement.marker is None or requirement.marker.evaluate({"extra": "notebooks"}):
+            name = f"{requirement.name}{requirement.specifier}"
+            try:
+                version = importlib.metadata.version(requirement.name)
+            except importlib.metadata.PackageNotFoundError:
+                found[name] = "missing"
+                continue
+            suits = requirement.specifier.contains(version, prereleases=True)
+            found[name] = "yes" if suits else version
+    return found

@@ -6,6 +6,7 @@ answer, so that "Run all" works on an unfinished notebook.
 
 from cgtutor.exercises.choosing import best_within, spike_survival
 from cgtutor.exercises.grouping import hidden_conflict, one_group_for_each_block
+from cgtutor.exercises.machine import environment
 from cgtutor.exercises.optimizers import branch_free_insert, choosy_memory, swap_one_word
 from cgtutor.exercises.tasks import cosine_matrix, next_target, vaccine_weight
 
@@ -14,6 +15,7 @@ __all__ = [
     "branch_free_insert",
     "choosy_memory",
     "cosine_matrix",
+    "environment",
     "hidden_conflict",
     "next_target",
     "one_group_for_each_block",
