@@ -5,7 +5,9 @@ answer, so that "Run all" works on an unfinished notebook.
 """
 
 from cgtutor.exercises.grouping import hidden_conflict, one_group_for_each_block
+from cgtutor.exercises.keeping import remember
 from cgtutor.exercises.optimizers import branch_free_insert, choosy_memory, swap_one_word
+from cgtutor.exercises.remembering import momentum_step
 from cgtutor.exercises.tasks import cosine_matrix, next_target, vaccine_weight
 
 __all__ = [
@@ -13,8 +15,10 @@ __all__ = [
     "choosy_memory",
     "cosine_matrix",
     "hidden_conflict",
+    "momentum_step",
     "next_target",
     "one_group_for_each_block",
+    "remember",
     "swap_one_word",
     "vaccine_weight",
 ]

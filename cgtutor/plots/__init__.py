@@ -10,6 +10,13 @@ from cgtutor.plots.optimizers import (
     relative_errors,
     timelines,
 )
+from cgtutor.plots.remembering import (
+    after_bad_batch,
+    agreement_by_decay,
+    moments,
+    slots_over_time,
+    weights_by_age,
+)
 from cgtutor.plots.style import BLUE, GREY, LOOKS, ORANGE, STYLE
 from cgtutor.plots.tasks import four_aggregates, growth, layer_cosines, rotation, targets
 
@@ -19,6 +26,8 @@ __all__ = [
     "LOOKS",
     "ORANGE",
     "STYLE",
+    "after_bad_batch",
+    "agreement_by_decay",
     "bars",
     "compare_runs",
     "cosine_steps",
@@ -29,10 +38,13 @@ __all__ = [
     "learning_curves",
     "learning_rates",
     "lifetimes",
+    "moments",
     "partitions",
     "pictures",
     "relative_errors",
     "rotation",
+    "slots_over_time",
     "targets",
     "timelines",
+    "weights_by_age",
 ]

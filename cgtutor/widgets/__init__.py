@@ -3,6 +3,7 @@
 from cgtutor.widgets.explorer import Explorer
 from cgtutor.widgets.grouping import grouping_explorer
 from cgtutor.widgets.optimizers import memory_explorer, words_explorer
+from cgtutor.widgets.remembering import slots_explorer, weights_explorer
 from cgtutor.widgets.tasks import aggregates_explorer, vaccine_explorer
 
 __all__ = [
@@ -10,6 +11,8 @@ __all__ = [
     "aggregates_explorer",
     "grouping_explorer",
     "memory_explorer",
+    "slots_explorer",
     "vaccine_explorer",
+    "weights_explorer",
     "words_explorer",
 ]
