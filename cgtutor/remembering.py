@@ -147,7 +147,7 @@ def with_spike(norms: Sequence[float], step: int, height: float) -> list[float]:
 
 def story(norms: Sequence[float], topC: int, decay: float) -> str:
     """What a memory does with gradients of the given norms, a line for each."""
-    lines = [f"{'step':6s}{'norm':6s}{'its gradient':26s}{'priorities':22s}faded"]
+    lines = [f"{'step':6s}{'norm':6s}{'its gradient':30s}{'priorities':24s}faded"]
     memory = CriticalGradients(topC, decay)
 
     def listed() -> str:
@@ -161,7 +161,7 @@ def story(norms: Sequence[float], topC: int, decay: float) -> str:
         entered = memory.insert(norm, torch.tensor(step))
         gone = before - {int(g) for g in memory.gradients}
         happens = "enters" + "".join(f", that of step {g} goes" for g in gone)
-        line = f"{step:<6d}{norm:<6g}{happens if entered else 'is turned away':26s}{listed():22s}"
+        line = f"{step:<6d}{norm:<6g}{happens if entered else 'is turned away':30s}{listed():24s}"
         memory.fade()
         lines.append(line + listed())
     return "\n".join(lines)
@@ -189,15 +189,14 @@ def comparisons(topC: int, insertions: int = 1000) -> tuple[float, float]:
     counts = []
     for heap in (False, True):
         there = [_Counted(i / topC) for i in range(topC)]  # sorted, and so a heap
-        _Counted.count = 0
+        _Counted.count = insertions  # each newcomer with the smallest, to see whether it enters
         for draw in draws:
             smallest = there[0] if heap else min(there)
             new = _Counted(smallest.value + draw)
-            if smallest < new:
-                if heap:
-                    heapq.heapreplace(there, new)
-                else:
-                    there[there.index(smallest)] = new
+            if heap:
+                heapq.heapreplace(there, new)
+            else:
+                there[there.index(smallest)] = new
         counts.append(_Counted.count / insertions)
     return counts[0], counts[1]
 

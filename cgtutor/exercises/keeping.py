@@ -12,6 +12,9 @@ from cgtutor.memory import CriticalGradients
 #: entries (priority, gradient), norm, gradient, topC, decay -> the new entries
 Remember = Callable[[list[Any], float, Tensor, int, float], Any]
 
+#: For each story and each step of it: priorities with their gradients, smallest first.
+Trace = list[list[list[tuple[float, ...]]]]
+
 #: What stands before the message, topC, decay and the norms, one a step.
 _STORIES: list[tuple[str, int, float, list[float]]] = [
     ("the norms 4, 1, 3, 0.2", 2, 0.5, [4, 1, 3, 0.2]),
@@ -48,18 +51,25 @@ def _remember(answer: Remember) -> str:
     for message, typical in _TYPICAL_MEMORIES.items():
         if mine == _told(typical)[0]:
             return f"Not yet: {message}"
-    for (what, topC, decay, norms), ours, theirs in zip(_STORIES, wanted, mine):
-        for step, (right, found) in enumerate(zip(ours, theirs)):
-            if found != right:
-                values, others = ([round(row[0], 4) for row in rows] for rows in (right, found))
-                reads = f"the priorities should be {values}, and yours are {others}"
-                if values == others:
-                    reads = f"the priorities {values} are right, but stand with other gradients"
-                return (
-                    f"Not yet: {what} (topC = {topC}, decay = {decay:g}): after gradient "
-                    f"{step + 1}, of norm {norms[step]:g}, {reads}."
-                )
-    raise AssertionError("traces differ, and nowhere")  # pragma: no cover
+    return f"Not yet: {_first_difference(mine, wanted)}."
+
+
+def _first_difference(mine: Trace, wanted: Trace) -> str:
+    story, step = next(
+        (i, k)
+        for i, steps in enumerate(wanted)
+        for k, right in enumerate(steps)
+        if mine[i][k] != right
+    )
+    what, topC, decay, norms = _STORIES[story]
+    values, others = ([round(row[0], 4) for row in t[story][step]] for t in (wanted, mine))
+    reads = f"the priorities should be {values}, and yours are {others}"
+    if values == others:
+        reads = f"the priorities {values} are right, but stand with other gradients"
+    return (
+        f"{what} (topC = {topC}, decay = {decay:g}): after gradient {step + 1}, of norm "
+        f"{norms[step]:g}, {reads}"
+    )
 
 
 def _library() -> Remember:
@@ -73,10 +83,6 @@ def _library() -> Remember:
         return list(zip(memories[0].priorities, memories[0].gradients))
 
     return remember
-
-
-#: For each story and each step of it: priorities with their gradients, smallest first.
-Trace = list[list[list[tuple[float, ...]]]]
 
 
 def _told(answer: Remember) -> tuple[Trace, str]:

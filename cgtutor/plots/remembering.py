@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from torch import Tensor
 
 from cgtutor.bad_batch import Course
 from cgtutor.plots.style import BLUE, GREY, LOOKS, ORANGE, STYLE, Picture, band, looks
@@ -19,13 +20,16 @@ def _subplots(*shape: int, **options: Any) -> tuple[Picture, Any]:
     return cast(Picture, figure), axes
 
 
-def weights_by_age(curves: Mapping[str, Sequence[float]], old: int = 10) -> Picture:
+def weights_by_age(
+    curves: Mapping[str, Sequence[float]], old: int = 10, oldest: int = 60
+) -> Picture:
     """The weight of the gradient k steps ago in the step that is taken now.
 
     Args:
         curves: by name, at most four, the weights of the gradients of age 0, 1, and so on, as
             far back as there are any.
         old: in the legend stands how much of the weight lies on gradients older than this.
+        oldest: the age at which the axis ends.
     """
     said = []
     with plt.rc_context(STYLE):
@@ -36,7 +40,7 @@ def weights_by_age(curves: Mapping[str, Sequence[float]], old: int = 10) -> Pict
             ax.plot(
                 range(len(weights)),
                 [weight or math.nan for weight in weights],
-                markevery=[*range(4), *range(5, len(weights), 5)],
+                markevery=[*range(4), *range(oldest // 12, len(weights), oldest // 12)],
                 markersize=6,
                 markerfacecolor="none",
                 label=f"{name} ({share:.0%} older than {old})",
@@ -47,7 +51,7 @@ def weights_by_age(curves: Mapping[str, Sequence[float]], old: int = 10) -> Pict
                 f"the weight on gradients older than {old} steps"
             )
         ax.set(xlabel="age of the gradient, in steps", ylabel="weight in the step taken now")
-        ax.set(yscale="log", xlim=(-1, 61), ylim=(8e-4, 1.5))
+        ax.set(yscale="log", xlim=(-oldest / 60, 1.01 * oldest), ylim=(8e-4, 1.5))
         ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         figure.legend(loc="outside upper center", ncols=1 if len(curves) < 3 else 2)
     figure.alt = (
@@ -88,12 +92,12 @@ def moments(gradients: Sequence[float], found: Moments) -> Picture:
     return figure
 
 
-def _in_the_cells(ax: Any, ages: Any, oldest: float) -> None:
-    for (slot, step), age in {
-        (i, j): ages[i, j].item() for i, j in (~ages.isnan()).nonzero()
-    }.items():
-        color = "black" if age > oldest / 2 else "white"
-        ax.text(step, slot, f"{age:.0f}", ha="center", va="center", color=color)
+def _in_the_cells(ax: Any, ages: Tensor, oldest: float) -> None:
+    for slot, row in enumerate(ages.tolist(), start=1):
+        for step, age in enumerate(row):
+            if not math.isnan(age):
+                color = "black" if age >= oldest / 2 else "white"
+                ax.text(step, slot, f"{age:.0f}", ha="center", va="center", color=color)
 
 
 def slots_over_time(runs: Mapping[str, Lifetimes], mark: int | None = None) -> Picture:
@@ -119,7 +123,7 @@ def slots_over_time(runs: Mapping[str, Lifetimes], mark: int | None = None) -> P
         )
         for ax, (name, lives) in zip(axes, runs.items()):
             image = ax.imshow(
-                ages[name],
+                ages[name].numpy(),
                 aspect="auto",
                 interpolation="none",
                 cmap="cividis",
@@ -138,18 +142,24 @@ def slots_over_time(runs: Mapping[str, Lifetimes], mark: int | None = None) -> P
             ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
             ax.grid(visible=False)
             said.append(f"{name}: {counts}, the oldest {max(lives.oldest)} steps old")
-        axes[-1].plot(range(len(norms)), norms, color=ORANGE, marker=".", linewidth=1)
+        marker = "." if len(norms) <= 150 else ""
+        axes[-1].plot(range(len(norms)), norms, color=ORANGE, marker=marker, linewidth=1)
         axes[-1].set(xlabel="step", ylabel="norm", ylim=(0, None))
         axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         if mark is not None:
             axes[-1].axvline(mark, color=GREY, linestyle=":")
-        figure.colorbar(image, ax=list(axes[:-1]), label="age in steps")
+        ticks = MaxNLocator(6, integer=True)
+        figure.colorbar(image, ax=list(axes[:-1]), label="age in steps", ticks=ticks)
     figure.alt = (
         f"A grid of slots by {len(norms)} steps for each of these memories, coloured by the age of "
         "the gradient in the slot, which starts dark when a gradient enters and gets lighter; "
         f"below them the norms. {'; '.join(said)}."
     )
     return figure
+
+
+def _tenths(value: float) -> str:
+    return f"{round(value, 1) + 0:.1f}"  # 0.0 in place of -0.0
 
 
 def agreement_by_decay(found: Mapping[str, Mapping[float, Sequence[float]]]) -> Picture:
@@ -165,7 +175,7 @@ def agreement_by_decay(found: Mapping[str, Mapping[float, Sequence[float]]]) -> 
             values = found[name]
             band(ax, range(len(values)), values.values(), label=name, **look)
             said.append(
-                f"{name}, " + ", ".join(f"{mean(v):.1f} at {d:g}" for d, v in values.items())
+                f"{name}, " + ", ".join(f"{_tenths(mean(v))} at {d:g}" for d, v in values.items())
             )
         ax.set_xticks(range(len(values)), [f"{decay:g}" for decay in values])
         ax.axhline(0, color=GREY, linewidth=1)
