@@ -139,16 +139,17 @@ def slots_over_time(runs: Mapping[str, Lifetimes], mark: int | None = None) -> P
                 counts += f", that of step {mark} kept for {steps_kept(lives, mark)} steps"
             ax.set_title(f"{name}: {counts}", loc="left", fontsize="medium")
             ax.set(ylabel="slot")
-            ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+            ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
             ax.grid(visible=False)
             said.append(f"{name}: {counts}, the oldest {max(lives.oldest)} steps old")
         marker = "." if len(norms) <= 150 else ""
         axes[-1].plot(range(len(norms)), norms, color=ORANGE, marker=marker, linewidth=1)
         axes[-1].set(xlabel="step", ylabel="norm", ylim=(0, None))
-        axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes[-1].xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes[-1].yaxis.set_major_locator(MaxNLocator(3))  # each tick takes time in an explorer
         if mark is not None:
             axes[-1].axvline(mark, color=GREY, linestyle=":")
-        ticks = MaxNLocator(6, integer=True)
+        ticks = MaxNLocator(4, integer=True)
         figure.colorbar(image, ax=list(axes[:-1]), label="age in steps", ticks=ticks)
     figure.alt = (
         f"A grid of slots by {len(norms)} steps for each of these memories, coloured by the age of "
