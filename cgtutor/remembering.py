@@ -8,10 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
+from tqdm.auto import tqdm
 
 from cgtutor.memory import AGGREGATES, CriticalGradients
-from cgtutor.toys import Data
+from cgtutor.toys import Data, network
 from cgtutor.training import Lifetimes, replay, train
 
 # ------------------------------------------------------------------- weights by age
@@ -258,6 +259,28 @@ def record(
     look_ahead()
     train(model, optimizer, data, epochs, batch_size, seed, after_step=note)
     return Recording(norms, torch.stack(rows), torch.stack(wholes[:-1] or [torch.empty(0)]))
+
+
+def recordings(
+    learning_rates: Sequence[float], seeds: Sequence[int], data: Data, epochs: int = 15
+) -> dict[float, list[Recording]]:
+    """Trainings of :func:`.network` with plain SGD, recorded with ``whole=True``.
+
+    Args:
+        learning_rates: tried in turn.
+        seeds: for each learning rate; each sets the initial weights and the order of the data.
+        data: pictures of 64 pixels in 10 classes.
+        epochs: passes over the training part.
+
+    Returns:
+        for each learning rate one recording for each seed.
+    """
+    result: dict[float, list[Recording]] = {lr: [] for lr in learning_rates}
+    for lr, seed in tqdm([(lr, seed) for lr in learning_rates for seed in seeds], desc="trainings"):
+        model = network(seed=seed)
+        optimizer = SGD(model.parameters(), lr=lr)
+        result[lr].append(record(model, optimizer, data, epochs, seed=seed, whole=True))
+    return result
 
 
 def agreement(run: Recording, topC: int, decay: float, first: int = 100) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from cgtutor.exercises.keeping import _TYPICAL_MEMORIES
 from cgtutor.exercises.remembering import _typical_steps
 from cgtutor.memory import CriticalGradients
 from cgtutor.remembering import (
+    Recording,
     agreement,
     comparisons,
     first_moment_weights,
@@ -22,6 +23,7 @@ from cgtutor.remembering import (
     moments,
     momentum_weights,
     record,
+    recordings,
     slots,
     steps_kept,
     story,
@@ -237,10 +239,19 @@ def test_record_skips_what_has_no_gradient(tiny):
     assert run.gradients.shape == (2, 650)
 
 
+def test_recordings(tiny):
+    found = recordings([0.1, 0.2], [0, 1], tiny, epochs=1)
+    assert [len(runs) for runs in found.values()] == [2, 2]
+    model = network(seed=1)
+    alone = record(model, SGD(model.parameters(), lr=0.2), tiny, 1, seed=1, whole=True)
+    assert found[0.2][1].norms == alone.norms
+    assert torch.equal(found[0.2][1].whole, alone.whole)
+
+
 def test_agreement_by_hand():
     rows = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
     whole = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0]])
-    run = record_of(norms=[1.0, 1.0, 1.0], gradients=rows, whole=whole)
+    run = Recording(norms=[1.0, 1.0, 1.0], gradients=rows, whole=whole)
     # one slot, decay 0: step 1 sees gradient 0, step 2 sees gradient 1
     cosine, age = agreement(run, topC=1, decay=0, first=1)
     assert cosine == pytest.approx((1 + math.sqrt(0.5)) / 2)
@@ -248,12 +259,6 @@ def test_agreement_by_hand():
     # decay 1: equals stay out, and the first gradient stays
     cosine, age = agreement(run, topC=1, decay=1, first=2)
     assert (cosine, age) == (pytest.approx(math.sqrt(0.5)), 2)
-
-
-def record_of(**parts):
-    from cgtutor.remembering import Recording
-
-    return Recording(**parts)
 
 
 def test_course(tiny):
