@@ -6,8 +6,10 @@ answer, so that "Run all" works on an unfinished notebook.
 
 from cgtutor.exercises.choosing import best_within, spike_survival
 from cgtutor.exercises.grouping import hidden_conflict, one_group_for_each_block
+from cgtutor.exercises.keeping import remember
 from cgtutor.exercises.machine import environment
 from cgtutor.exercises.optimizers import branch_free_insert, choosy_memory, swap_one_word
+from cgtutor.exercises.remembering import momentum_step
 from cgtutor.exercises.tasks import cosine_matrix, next_target, vaccine_weight
 
 __all__ = [
@@ -17,8 +19,10 @@ __all__ = [
     "cosine_matrix",
     "environment",
     "hidden_conflict",
+    "momentum_step",
     "next_target",
     "one_group_for_each_block",
+    "remember",
     "spike_survival",
     "swap_one_word",
     "vaccine_weight",

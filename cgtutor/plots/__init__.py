@@ -12,6 +12,13 @@ from cgtutor.plots.optimizers import (
     relative_errors,
     timelines,
 )
+from cgtutor.plots.remembering import (
+    after_bad_batch,
+    agreement_by_decay,
+    moments,
+    slots_over_time,
+    weights_by_age,
+)
 from cgtutor.plots.style import BLUE, GREY, LOOKS, ORANGE, STYLE, Picture
 from cgtutor.plots.tasks import four_aggregates, growth, layer_cosines, rotation, targets
 
@@ -22,7 +29,9 @@ __all__ = [
     "ORANGE",
     "STYLE",
     "Picture",
+    "after_bad_batch",
     "age_histogram",
+    "agreement_by_decay",
     "bars",
     "compare_runs",
     "cosine_steps",
@@ -35,12 +44,15 @@ __all__ = [
     "learning_rates",
     "lifetimes",
     "memory_costs",
+    "moments",
     "partitions",
     "pictures",
     "relative_errors",
     "rotation",
     "settings_map",
+    "slots_over_time",
     "spike_priorities",
     "targets",
     "timelines",
+    "weights_by_age",
 ]

@@ -1,0 +1,224 @@
+"""Figures about what optimizers remember. Each function draws one and returns it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import mean
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from torch import Tensor
+
+from cgtutor.bad_batch import Course
+from cgtutor.plots.style import BLUE, GREY, LOOKS, ORANGE, STYLE, Picture, band, looks, subplots
+from cgtutor.remembering import Moments, slots, steps_kept
+from cgtutor.training import Lifetimes
+
+
+def weights_by_age(
+    curves: Mapping[str, Sequence[float]], old: int = 10, oldest: int = 60
+) -> Picture:
+    """The weight of the gradient k steps ago in the step that is taken now.
+
+    Args:
+        curves: by name, at most four, the weights of the gradients of age 0, 1, and so on, as
+            far back as there are any.
+        old: in the legend stands how much of the weight lies on gradients older than this.
+        oldest: the age at which the axis ends.
+    """
+    said = []
+    with plt.rc_context(STYLE):
+        figure, ax = subplots(figsize=(8, 4.6))
+        for name, look in looks(curves):
+            weights = list(curves[name])
+            share = sum(weights[old + 1 :]) / sum(weights)
+            ax.plot(
+                range(len(weights)),
+                [weight or math.nan for weight in weights],
+                markevery=[*range(4), *range(oldest // 12, len(weights), oldest // 12)],
+                markersize=6,
+                markerfacecolor="none",
+                label=f"{name} ({share:.0%} older than {old})",
+                **look,
+            )
+            said.append(
+                f"{name}, now {weights[0]:.2g}, one step ago {weights[1]:.2g}, and {share:.0%} of "
+                f"the weight on gradients older than {old} steps"
+            )
+        ax.set(xlabel="age of the gradient, in steps", ylabel="weight in the step taken now")
+        ax.set(yscale="log", xlim=(-oldest / 60, 1.01 * oldest), ylim=(8e-4, 1.5))
+        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        figure.legend(loc="outside upper center", ncols=1 if len(curves) < 3 else 2)
+    figure.alt = (
+        "Weight of a past gradient against its age, on a logarithmic scale, on which an "
+        f"exponential is a straight line. The curves are: {'; '.join(said)}."
+    )
+    return figure
+
+
+def moments(gradients: Sequence[float], found: Moments) -> Picture:
+    """A sequence of gradients with what Adam's two moments make of it, and the step that follows.
+
+    Args:
+        gradients: of one parameter, one for each step.
+        found: what :func:`.remembering.moments` makes of them.
+    """
+    steps = range(len(gradients))
+    with plt.rc_context(STYLE):
+        figure, (above, below) = subplots(2, 1, figsize=(8, 4.8), sharex=True)
+        above.plot(steps, gradients, color=GREY, linewidth=1, label="gradient g")
+        names = ["first moment m̂", "root of the second moment, √v̂"]
+        for (name, look), values in zip(looks(names), (found.first, found.root)):
+            style = {key: look[key] for key in ("color", "linestyle")}
+            above.plot(steps, values, label=name, **style)
+        above.set(ylabel="size", yscale="log")
+        above.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        below.plot(steps, found.step, color=BLUE)
+        below.set(xlabel="step", ylabel="m̂ / √v̂", ylim=(0, None))
+        figure.legend(loc="outside upper center", ncols=3)
+    peak = max(steps, key=lambda step: gradients[step])
+    figure.alt = (
+        f"Above, gradients with a spike of {gradients[peak]:g} at step {peak}, on a logarithmic "
+        f"scale. The first moment jumps to {found.first[peak]:.0f} and is back at "
+        f"{found.first[-1]:.0f} soon; the root of the second jumps to {found.root[peak]:.0f} and "
+        f"is still {found.root[-1]:.1f} at the end. Below, the step: {found.step[peak - 1]:.1f} "
+        f"before the spike, {found.step[-1]:.1f} at the end."
+    )
+    return figure
+
+
+def _in_the_cells(ax: Any, ages: Tensor, oldest: float) -> None:
+    for slot, row in enumerate(ages.tolist(), start=1):
+        for step, age in enumerate(row):
+            if not math.isnan(age):
+                color = "black" if age >= oldest / 2 else "white"
+                ax.text(step, slot, f"{age:.0f}", ha="center", va="center", color=color)
+
+
+def slots_over_time(runs: Mapping[str, Lifetimes], mark: int | None = None) -> Picture:
+    """What is in each of a memory's slots after each step, coloured by its age; and the norms.
+
+    Args:
+        runs: by name, what memories did with the same sequence of norms. In a small figure the
+            ages are written into the cells.
+        mark: a step to point at, that of a spike, say.
+    """
+    norms = next(iter(runs.values())).norms
+    ages = {name: slots(lives) for name, lives in runs.items()}
+    oldest = max(1, *(max(lives.oldest) for lives in runs.values()))
+    heights = [max(1.4, 0.16 * len(a)) for a in ages.values()]
+    said = []
+    with plt.rc_context(STYLE):
+        figure, axes = subplots(
+            len(runs) + 1,
+            1,
+            figsize=(8, 2.2 + 1.15 * sum(heights)),
+            sharex=True,
+            height_ratios=[*heights, 1.4],
+        )
+        for ax, (name, lives) in zip(axes, runs.items()):
+            image = ax.imshow(
+                ages[name].numpy(),
+                aspect="auto",
+                interpolation="none",
+                cmap="cividis",
+                vmin=0,
+                vmax=oldest,
+                extent=(-0.5, len(norms) - 0.5, len(ages[name]) + 0.5, 0.5),
+            )
+            if ages[name].numel() <= 40:
+                _in_the_cells(ax, ages[name], oldest)
+            memory = lives.memory
+            counts = f"{memory.refused} of {len(norms)} turned away"
+            if mark is not None:
+                counts += f", that of step {mark} kept for {steps_kept(lives, mark)} steps"
+            ax.set_title(f"{name}: {counts}", loc="left", fontsize="medium")
+            ax.set(ylabel="slot")
+            ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+            ax.grid(visible=False)
+            said.append(f"{name}: {counts}, the oldest {max(lives.oldest)} steps old")
+        marker = "." if len(norms) <= 150 else ""
+        axes[-1].plot(range(len(norms)), norms, color=ORANGE, marker=marker, linewidth=1)
+        axes[-1].set(xlabel="step", ylabel="norm", ylim=(0, None))
+        axes[-1].xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes[-1].yaxis.set_major_locator(MaxNLocator(3))  # each tick takes time in an explorer
+        if mark is not None:
+            axes[-1].axvline(mark, color=GREY, linestyle=":")
+        ticks = MaxNLocator(4, integer=True)
+        figure.colorbar(image, ax=list(axes[:-1]), label="age in steps", ticks=ticks)
+    figure.alt = (
+        f"A grid of slots by {len(norms)} steps for each of these memories, coloured by the age of "
+        "the gradient in the slot, which starts dark when a gradient enters and gets lighter; "
+        f"below them the norms. {'; '.join(said)}."
+    )
+    return figure
+
+
+def _tenths(value: float) -> str:
+    return f"{round(value, 1) + 0:.1f}"  # 0.0 in place of -0.0
+
+
+def agreement_by_decay(found: Mapping[str, Mapping[float, Sequence[float]]]) -> Picture:
+    """How well what a memory keeps agrees with the gradient of all data, by ``decay``.
+
+    Args:
+        found: by name and ``decay``, cosines, one for each seed.
+    """
+    said = []
+    with plt.rc_context(STYLE):
+        figure, ax = subplots(figsize=(7, 3.8))
+        for name, look in looks(found):
+            values = found[name]
+            band(ax, range(len(values)), values.values(), label=name, **look)
+            said.append(
+                f"{name}, " + ", ".join(f"{_tenths(mean(v))} at {d:g}" for d, v in values.items())
+            )
+        ax.set_xticks(range(len(values)), [f"{decay:g}" for decay in values])
+        ax.axhline(0, color=GREY, linewidth=1)
+        ax.set(xlabel="decay", ylabel="mean cosine", ylim=(-0.5, 1.05))
+        figure.legend(
+            loc="outside upper center",
+            ncols=len(found),
+            title="line: mean over the seeds; band: their range",
+            title_fontsize="small",
+        )
+    figure.alt = (
+        "Mean cosine of what is kept with the gradient of all data, by decay: "
+        + "; ".join(said)
+        + "."
+    )
+    return figure
+
+
+def after_bad_batch(runs: Mapping[str, Mapping[str, Sequence[Course]]], bad: int = 100) -> Picture:
+    """Validation loss over the steps of trainings with a bad mini-batch: mean and range of seeds.
+
+    Args:
+        runs: by the panel's title and by name, at most four names, one course for each seed.
+        bad: the step with the bad mini-batch.
+    """
+    said = []
+    with plt.rc_context(STYLE):
+        figure, axes = subplots(1, len(runs), figsize=(8, 4), sharey=True, squeeze=False)
+        for ax, (title, panel) in zip(axes[0], runs.items()):
+            for name, look in looks(panel):
+                losses = zip(*(run.losses for run in panel[name]))
+                band(ax, panel[name][0].steps, losses, label=name, **look)
+            ax.axvline(bad, color=GREY, linewidth=1)
+            ax.set(xlabel="step", ylim=(0, None))
+            ax.set_title(title, fontsize="medium")
+            ends = (f"{n} {mean(r.losses[-1] for r in panel[n]):.1f}" for n in panel)
+            said.append(f"{title}: {', '.join(ends)}")
+        axes[0, 0].set(ylabel="validation loss")
+        figure.legend(
+            *axes[0, 0].get_legend_handles_labels(),
+            loc="outside upper center",
+            ncols=len(LOOKS),
+            title=f"line: mean over the seeds; band: their range; bad mini-batch at step {bad}",
+            title_fontsize="small",
+        )
+    figure.alt = (
+        f"Validation loss over the steps, with a bad mini-batch at step {bad}, one panel for each "
+        f"learning rate. At the end it is, with {'; with '.join(said)}."
+    )
+    return figure
