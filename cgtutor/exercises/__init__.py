@@ -6,9 +6,12 @@ answer, so that "Run all" works on an unfinished notebook.
 
 from cgtutor.exercises.grouping import hidden_conflict, one_group_for_each_block
 from cgtutor.exercises.optimizers import branch_free_insert, choosy_memory, swap_one_word
+from cgtutor.exercises.rules import adamw_with_memory, aggregate_by_rule
 from cgtutor.exercises.tasks import cosine_matrix, next_target, vaccine_weight
 
 __all__ = [
+    "adamw_with_memory",
+    "aggregate_by_rule",
     "branch_free_insert",
     "choosy_memory",
     "cosine_matrix",

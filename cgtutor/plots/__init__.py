@@ -11,6 +11,7 @@ from cgtutor.plots.optimizers import (
     timelines,
 )
 from cgtutor.plots.style import BLUE, GREY, LOOKS, ORANGE, STYLE
+from cgtutor.plots.surfaces import aggregate_arrows, final_heights, trajectories
 from cgtutor.plots.tasks import four_aggregates, growth, layer_cosines, rotation, targets
 
 __all__ = [
@@ -19,9 +20,11 @@ __all__ = [
     "LOOKS",
     "ORANGE",
     "STYLE",
+    "aggregate_arrows",
     "bars",
     "compare_runs",
     "cosine_steps",
+    "final_heights",
     "four_aggregates",
     "growth",
     "interventions",
@@ -35,4 +38,5 @@ __all__ = [
     "rotation",
     "targets",
     "timelines",
+    "trajectories",
 ]

@@ -3,6 +3,7 @@
 from cgtutor.widgets.explorer import Explorer
 from cgtutor.widgets.grouping import grouping_explorer
 from cgtutor.widgets.optimizers import memory_explorer, words_explorer
+from cgtutor.widgets.surfaces import rules_explorer
 from cgtutor.widgets.tasks import aggregates_explorer, vaccine_explorer
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "aggregates_explorer",
     "grouping_explorer",
     "memory_explorer",
+    "rules_explorer",
     "vaccine_explorer",
     "words_explorer",
 ]
