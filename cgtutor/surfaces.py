@@ -229,6 +229,22 @@ def descend(
     return {name: part.reshape(steps + 1, *start.shape) for name, part in zip(every, parts)}
 
 
+def stretch(function: Function, path: Tensor, rate: float) -> Tensor:
+    """How many times as long each step of a path is as a step of SGD from the same point.
+
+    Args:
+        function: that was descended.
+        path: shape (steps + 1, 2).
+        rate: the learning rate.
+
+    Returns:
+        Shape (steps,): the step's length over ``rate`` times the norm of the gradient.
+    """
+    here = path[:-1].clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(function(here).sum(), here)
+    return (path[1:] - path[:-1]).norm(dim=-1) / (rate * gradient.norm(dim=-1))
+
+
 def near(point: Tensor, n: int = 5, spread: float = 0.25, seed: int = 0) -> Tensor:
     """Points drawn evenly from a square around a point.
 
@@ -301,13 +317,14 @@ def table(trials: Trials) -> str:
     A star marks a learning rate that is the smallest or the largest of those tried.
     """
     lines = ["best learning rate, and how far above the lowest minimum the median run ends there"]
-    lines.append(f"{'':20s}" + "".join(f"{name:<22s}" for name in trials))
+    lines.append((f"{'':20s}" + "".join(f"{name:<22s}" for name in trials)).rstrip())
     for optimizer in next(iter(trials.values())):
         line = f"{optimizer:20s}"
         for runs in trials.values():
             rate = best_rate(runs[optimizer])
             end = "*" if rate in (min(runs[optimizer]), max(runs[optimizer])) else ""
-            line += f"{f'{rate:g}{end}':9s}{in_words(median(runs[optimizer][rate])):13s}"
+            height = in_words(median(runs[optimizer][rate]))
+            line += f"{_decimal(rate) + end:9s}{height:13s}"
         lines.append(line.rstrip())
     return "\n".join(lines)
 
@@ -320,4 +337,8 @@ def in_words(height: float) -> str:
         return "> 10000"
     if height < FLOOR:
         return "< 0.000001"
-    return f"{float(f'{height:.1g}'):.6f}".rstrip("0").rstrip(".")
+    return _decimal(float(f"{height:.1g}"))
+
+
+def _decimal(value: float) -> str:
+    return f"{value:.6f}".rstrip("0").rstrip(".")

@@ -26,17 +26,23 @@ def _right(gradient: Tensor, slots: Sequence[Tensor], rule: str, kappa: float) -
     return memory.aggregate(gradient, rule, kappa)
 
 
+_OVER_GRADIENTS = (
+    "A mean over the memory is one over its gradients, whatever their shape: "
+    "torch.stack(memory).mean(0)."
+)
+
+
 def _aggregate_by_rule(answer: Aggregate) -> str:
     g = torch.tensor([4.0, -2.0])
     three = [torch.tensor([3.0, 0.0]), torch.tensor([0.0, 6.0]), torch.tensor([6.0, 12.0])]
-    matrix = torch.tensor([[1.0, -2.0, 3.0], [0.5, 4.0, -1.0]])
-    two = [torch.tensor([[2.0, 0.0, 1.0], [4.0, 1.0, 3.0]]), torch.full((2, 3), -3.0)]
+    matrix = torch.tensor([[1.0, -2.0], [3.0, 0.5], [4.0, -1.0]])
+    two = [torch.tensor([[2.0, 0.0], [1.0, 4.0], [1.0, 3.0]]), torch.full((3, 2), -3.0)]
     cases = [
-        *((g, three, rule, kappa) for kappa in (1.0, 0.5) for rule in AGGREGATES),
+        *((g, three, rule, kappa) for kappa in (1.0, 0.25) for rule in AGGREGATES),
         *((g, three[:1], rule, 2.0) for rule in AGGREGATES),
         *((g, [], rule, 1.0) for rule in AGGREGATES),
         *((g, three, rule, 0.0) for rule in AGGREGATES),
-        *((matrix, two, rule, 0.5) for rule in AGGREGATES),
+        *((matrix, two, rule, 0.25) for rule in AGGREGATES),
     ]
     for gradient, slots, rule, kappa in cases:
         where = f"rule {rule!r}, κ = {kappa:g}, {len(slots)} gradients in the memory"
@@ -46,7 +52,9 @@ def _aggregate_by_rule(answer: Aggregate) -> str:
         try:
             found = answer(given, kept, rule, kappa)
         except Exception as error:  # whatever the answer does, the notebook goes on
-            hint = "" if slots else " An empty memory needs a case of its own."
+            hint = " An empty memory needs a case of its own."
+            if slots:
+                hint = f" {_OVER_GRADIENTS}" if gradient.dim() > 1 else ""
             return f"Not yet: {where}: it stopped with {type(error).__name__}: {error}.{hint}"
         if found is None:
             return f"Not yet: {where}: it gives back None; is the word `return` missing?"
@@ -62,12 +70,11 @@ def _aggregate_by_rule(answer: Aggregate) -> str:
         if found.shape != right.shape:
             return (
                 f"Not yet: {where}: the aggregate must have the gradient's shape "
-                f"{tuple(right.shape)}, yours has {tuple(found.shape)}. A mean over the memory is "
-                "one over its gradients: torch.stack(memory).mean(0)."
+                f"{tuple(right.shape)}, yours has {tuple(found.shape)}. {_OVER_GRADIENTS}"
             )
         if not torch.allclose(found.to(right.dtype), right, atol=1e-5):
             return f"Not yet: {where}: " + _which_aggregate(found, gradient, slots, rule, kappa)
-    return f"Right! All {len(cases)} cases: three rules, three values of κ, an empty memory."
+    return f"Right! All {len(cases)} cases: three rules, four values of κ, an empty memory."
 
 
 def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
@@ -120,8 +127,13 @@ def _which_aggregate(
                 (g + kappa * everything) / share,
                 "the mean ran over all numbers; it must run over the gradients: mean(0).",
             ),
-            (g / 2 + kappa * mean if rule == "mid" else g, "only g is halved; halve the sum."),
-            (g + kappa * mean / 2, "only the memory's part is halved."),
+            *typical,
+        ]
+    if rule == "mid":
+        typical = [
+            (g / 2 + kappa * mean, "only g is halved; halve it all."),
+            (g + kappa * mean / 2, "only the memory's part is halved; halve it all."),
+            (g, "this is g; the memory is left out, and nothing is halved."),
             *typical,
         ]
     for wrong, message in typical:
@@ -134,7 +146,7 @@ def _which_aggregate(
 
 
 def _rounded(values: Tensor) -> str:
-    return str(torch.round(values.detach().double(), decimals=3).tolist())
+    return str((torch.round(values.detach().double(), decimals=3) + 0.0).tolist())
 
 
 #: p, g, the memory, avg, avg_sq, step, lr, weight decay, κ -> new p, avg, avg_sq
@@ -208,13 +220,13 @@ def _adamw_step(variant: str) -> Step:
         kappa: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
         def shrunk(p: Tensor) -> Tensor:
-            rate = {"flipped": -lr, "no lr": 1.0, "forgotten": 0.0, "coupled": 0.0}
+            rate = {"flipped": -lr, "no lr": 1.0, "forgotten": 0.0, "coupled": 0.0, "bare": 0.0}
             return p * (1 - rate.get(variant, lr) * decay)
 
         a = memory.aggregate(g, "sum" if variant == "sum" else "mean", kappa)
-        a = g if variant in ("no memory", "only square") else a
+        a = g if variant in ("bare", "no memory", "only square") else a
         a = a + decay * p if variant == "coupled" else a
-        squared = g if variant in ("only first", "no memory") else a
+        squared = g if variant in ("bare", "no memory", "only first") else a
         squared = memory.aggregate(g, "mean", kappa) if variant == "only square" else squared
         p = p if variant == "after" else shrunk(p)
         avg = 0.9 * avg + 0.1 * a
@@ -228,6 +240,7 @@ def _adamw_step(variant: str) -> Step:
 
 
 _TYPICAL = {
+    "bare": "this is Adam's step: neither the memory nor weight decay is in it yet.",
     "flipped": "the decay has its sign turned around: it makes the parameters larger. Weight decay "
     "shrinks them: p · (1 − lr · weight_decay).",
     "no lr": "the decay is not multiplied by the learning rate: p · (1 − lr · weight_decay).",

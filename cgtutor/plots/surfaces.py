@@ -135,7 +135,11 @@ def _heights(function: Function, window: tuple[float, ...], lowest: float) -> tu
     return x.numpy(), y.numpy(), heights, np.geomspace(1e-6 * top, top, 19)
 
 
-def trajectories(panels: Mapping[str, Mapping[str, Tensor]], title: str = "") -> Picture:
+def trajectories(
+    panels: Mapping[str, Mapping[str, Tensor]],
+    title: str = "",
+    notes: Mapping[str, str] | None = None,
+) -> Picture:
     """Paths on contour lines of surfaces, and how far above the lowest minimum they are.
 
     For each surface a map and, with several surfaces below it and with one beside it, the heights
@@ -145,6 +149,7 @@ def trajectories(panels: Mapping[str, Mapping[str, Tensor]], title: str = "") ->
         panels: by the name of the surface (one of ``SURFACES``), by the name of the curve, the
             points of a run, shape (steps + 1, 2), the same start for all curves of a surface.
         title: stands above the legend.
+        notes: by the name of the surface, a line to stand below it.
     """
     count = len(panels)
     with plt.rc_context(BY_HAND):
@@ -155,12 +160,19 @@ def trajectories(panels: Mapping[str, Mapping[str, Tensor]], title: str = "") ->
         else:
             figure, axes = _subplots(2, count, figsize=(8, 6))
             figure.subplots_adjust(
-                left=0.1, right=0.985, bottom=0.085, top=0.83, wspace=0.2, hspace=0.28
+                left=0.1,
+                right=0.985,
+                bottom=0.085,
+                top=0.81 if notes else 0.83,
+                wspace=0.2,
+                hspace=0.28,
             )
             grid = list(zip(*axes))
         limits = _limits(panels)
         for k, ((name, paths), (above, below)) in enumerate(zip(panels.items(), grid)):
             _map(above, SURFACES[name], paths)
+            note = (notes or {}).get(name)
+            above.set_title(f"{name}\n{note}" if note else name, fontsize="medium")
             _descent(below, SURFACES[name], paths, limits, labels=k == 0)
         grid[0][0].set_ylabel("second parameter", fontsize="small")
         grid[0][1].set_ylabel("height above lowest minimum", fontsize="small")
@@ -180,7 +192,7 @@ def trajectories(panels: Mapping[str, Mapping[str, Tensor]], title: str = "") ->
     steps = len(next(iter(next(iter(panels.values())).values()))) - 1
     told = []
     for name, paths in panels.items():
-        ends = [f"{c} {in_words(SURFACES[name].height(p[-1]).item())}" for c, p in paths.items()]
+        ends = [f"{c} ({in_words(SURFACES[name].height(p[-1]).item())})" for c, p in paths.items()]
         start = _pair(next(iter(paths.values()))[0])
         told.append(f"{name} from {start}: " + ", ".join(ends))
     figure.alt = (
@@ -207,7 +219,6 @@ def _map(ax: Axes, surface: Surface, paths: Mapping[str, Tensor]) -> None:
         ax.plot(*point, color="black", linestyle="", zorder=5, **look)
     ax.set(xlim=window[:2], ylim=window[2:])
     ax.set_xlabel("first parameter", fontsize="small")
-    ax.set_title(surface.name, fontsize="medium")
     ax.tick_params(labelsize="small")
     ax.grid(visible=False)
 
@@ -245,14 +256,15 @@ def _descent(
         ax.plot(range(len(heights)), heights, linewidth=width, **marks, **look)
     ax.set(yscale="log", ylim=limits)
     ax.set_xlabel("step", fontsize="small")
-    ax.set_yticks([10.0**k for k in range(-6, 6) if limits[0] < 10.0**k < limits[1]])
+    decades = 2 if limits[1] > 1e6 * limits[0] else 1
+    ax.set_yticks([10.0**k for k in range(-6, 6, decades) if limits[0] < 10.0**k < limits[1]])
     ax.yaxis.set_major_formatter(FuncFormatter(_decimal) if labels else NullFormatter())
     ax.yaxis.set_minor_locator(NullLocator())
     ax.tick_params(labelsize="small")
 
 
 def _decimal(value: float, _: object = None) -> str:
-    return "≤ 10⁻⁶" if value <= FLOOR else f"{value:g}"
+    return "≤ 10⁻⁶" if value <= FLOOR else f"{value:.5f}".rstrip("0").rstrip(".")
 
 
 def final_heights(families: Mapping[str, Trials]) -> Picture:
@@ -267,43 +279,23 @@ def final_heights(families: Mapping[str, Trials]) -> Picture:
     """
     rows, columns = len(families), len(next(iter(families.values())))
     top = 1e5
-    with plt.rc_context(STYLE):
-        figure, axes = _subplots(
-            rows,
-            columns,
-            figsize=(8, 0.5 + 2.9 * rows),
-            sharey=True,
-            squeeze=False,
+    with plt.rc_context(BY_HAND):
+        high = 0.4 + 2.9 * rows
+        figure, axes = _subplots(rows, columns, figsize=(8, high), sharey=True, squeeze=False)
+        figure.subplots_adjust(
+            left=0.1, right=0.985, bottom=0.5 / high, top=1 - 0.9 / high, wspace=0.1, hspace=0.55
         )
         for row, (family, trials) in zip(axes, families.items()):
             for ax, (name, runs) in zip(row, trials.items()):
-                for k, (optimizer, look) in enumerate(looks(runs)):
-                    rates = [rate * 1.07 ** (k - 1.5) for rate in runs[optimizer]]  # side by side
-                    ends = [[min(max(h, FLOOR), top) for h in e] for e in runs[optimizer].values()]
-                    ax.plot(rates, list(map(median, ends)), markersize=4.5, label=optimizer, **look)
-                    ax.vlines(
-                        rates,
-                        list(map(min, ends)),
-                        list(map(max, ends)),
-                        color=look["color"],
-                        linewidth=1,
-                        alpha=0.7,
-                    )
-                ax.set(xscale="log", yscale="log", ylim=(0.4 * FLOOR, 2.5 * top))
+                _by_rate(ax, runs, top)
                 ax.set_title(name, fontsize="medium")
-                ax.set_yticks([10.0**k for k in range(-6, 4, 2)] + [top])
-                ax.yaxis.set_major_formatter(
-                    FuncFormatter(lambda v, _: "lost" if v >= top else _decimal(v))
-                )
-                ax.yaxis.set_minor_locator(NullLocator())
-                ax.tick_params(labelsize="small")
             row[0].set_ylabel("final height", fontsize="small")
             handles, names = row[0].get_legend_handles_labels()
-            row[1].legend(
+            row[len(row) // 2].legend(
                 handles,
                 names,
                 loc="lower center",
-                bbox_to_anchor=(0.5, 1.12),
+                bbox_to_anchor=(0.5, 1.1),
                 ncols=len(names),
                 fontsize="small",
                 title=family,
@@ -314,7 +306,7 @@ def final_heights(families: Mapping[str, Trials]) -> Picture:
     told = []
     for trials in families.values():
         for name, runs in trials.items():
-            best = [f"{o} {in_words(median(r[best_rate(r)]))}" for o, r in runs.items()]
+            best = [f"{o} ({in_words(median(r[best_rate(r)]))})" for o, r in runs.items()]
             told.append(f"{name}: " + ", ".join(best))
     figure.alt = (
         "Height above the lowest minimum at the end of runs, by learning rate: curves fall to a "
@@ -323,3 +315,18 @@ def final_heights(families: Mapping[str, Trials]) -> Picture:
         + "."
     )
     return figure
+
+
+def _by_rate(ax: Axes, runs: Mapping[str, Mapping[float, Sequence[float]]], top: float) -> None:
+    for k, (optimizer, look) in enumerate(looks(runs)):
+        rates = [rate * 1.07 ** (k - 1.5) for rate in runs[optimizer]]  # side by side
+        ends = [[min(max(h, FLOOR), top) for h in heights] for heights in runs[optimizer].values()]
+        lowest, highest = list(map(min, ends)), list(map(max, ends))
+        ax.plot(rates, list(map(median, ends)), markersize=4.5, label=optimizer, **look)
+        ax.vlines(rates, lowest, highest, color=look["color"], linewidth=1, alpha=0.7)
+    ax.set(xscale="log", yscale="log", ylim=(0.4 * FLOOR, 2.5 * top))
+    ax.set_yticks([10.0**k for k in range(-6, 4, 2)] + [top])
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: "lost" if v >= top else _decimal(v)))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_minor_locator(NullLocator())
+    ax.tick_params(labelsize="small")

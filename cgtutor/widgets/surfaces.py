@@ -9,7 +9,7 @@ from cgtutor import plots
 from cgtutor.memory import AGGREGATES
 from cgtutor.optim import SGD_C
 from cgtutor.plots.style import Picture
-from cgtutor.surfaces import SURFACES, MakeOptimizer, descend
+from cgtutor.surfaces import SURFACES, MakeOptimizer, descend, in_words
 from cgtutor.widgets.explorer import Explorer
 
 
@@ -25,7 +25,9 @@ def rules_explorer(steps: int = 60) -> Explorer:
             "SGD_C": lambda groups: SGD_C(groups, lr=rate, kappa=kappa, aggr=rule, topC=5),
         }
         paths = descend(chosen.function, chosen.start(start), optimizers, steps)
-        title = f"learning rate {rate:g}; SGD_C: {rule}, κ = {kappa:.2f}, topC = 5, decay = 0.7"
+        title = (
+            f"learning rate {in_words(rate)}; SGD_C: {rule}, κ = {kappa:.2f}, topC = 5, decay = 0.7"
+        )
         return plots.trajectories({surface: paths}, title)
 
     return Explorer(
