@@ -362,7 +362,7 @@ def test_trajectories_down_to_the_floor():
     figure = plots.trajectories({"six-hump camel": descents(CAMEL, 0.02, 100, "C")})
     figure.canvas.draw()
     labels = [label.get_text() for label in figure.axes[1].get_yticklabels()]
-    assert labels == ["≤ 10⁻⁶", "0.0001", "0.01", "1"]
+    assert labels == ["< 10⁻⁶", "0.0001", "0.01", "1"]
     assert min(figure.axes[1].lines[0].get_ydata()) == 1e-6
 
 
@@ -383,7 +383,7 @@ def test_final_heights():
     assert [ax.get_title() for ax in figure.axes] == [*TRIALS] * 2
     figure.canvas.draw()
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert (labels[0], labels[-1]) == ("≤ 10⁻⁶", "lost")
+    assert (labels[0], labels[-1]) == ("< 10⁻⁶", "lost")
     legend = figure.axes[1].get_legend()
     assert [t.get_text() for t in legend.texts] == ["one", "two"]
     assert legend.get_title().get_text() == "a family"

@@ -11,7 +11,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 from torch import Tensor
 
 from cgtutor.memory import CriticalGradients
@@ -172,7 +172,7 @@ def trajectories(
         for k, ((name, paths), (above, below)) in enumerate(zip(panels.items(), grid)):
             _map(above, SURFACES[name], paths)
             note = (notes or {}).get(name)
-            above.set_title(f"{name}\n{note}" if note else name, fontsize="medium")
+            above.set_title(f"{name}\n{note}" if note else name, fontsize="medium", y=1.0)
             _descent(below, SURFACES[name], paths, limits, labels=k == 0)
         grid[0][0].set_ylabel("second parameter", fontsize="small")
         grid[0][1].set_ylabel("height above lowest minimum", fontsize="small")
@@ -219,6 +219,8 @@ def _map(ax: Axes, surface: Surface, paths: Mapping[str, Tensor]) -> None:
         ax.plot(*point, color="black", linestyle="", zorder=5, **look)
     ax.set(xlim=window[:2], ylim=window[2:])
     ax.set_xlabel("first parameter", fontsize="small")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     ax.tick_params(labelsize="small")
     ax.grid(visible=False)
 
@@ -264,7 +266,7 @@ def _descent(
 
 
 def _decimal(value: float, _: object = None) -> str:
-    return "≤ 10⁻⁶" if value <= FLOOR else f"{value:.5f}".rstrip("0").rstrip(".")
+    return "< 10⁻⁶" if value <= FLOOR else f"{value:.5f}".rstrip("0").rstrip(".")
 
 
 def final_heights(families: Mapping[str, Trials]) -> Picture:
