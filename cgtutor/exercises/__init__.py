@@ -14,6 +14,12 @@ from cgtutor.exercises.tasks import cosine_matrix, next_target, vaccine_weight
 
 __all__ = [
     "best_within",
+from cgtutor.exercises.rules import adamw_with_memory, aggregate_by_rule
+from cgtutor.exercises.tasks import cosine_matrix, next_target, vaccine_weight
+
+__all__ = [
+    "adamw_with_memory",
+    "aggregate_by_rule",
     "branch_free_insert",
     "choosy_memory",
     "cosine_matrix",

@@ -20,6 +20,7 @@ from cgtutor.plots.remembering import (
     weights_by_age,
 )
 from cgtutor.plots.style import BLUE, GREY, LOOKS, ORANGE, STYLE, Picture
+from cgtutor.plots.surfaces import aggregate_arrows, final_heights, trajectories
 from cgtutor.plots.tasks import four_aggregates, growth, layer_cosines, rotation, targets
 
 __all__ = [
@@ -31,11 +32,13 @@ __all__ = [
     "Picture",
     "after_bad_batch",
     "age_histogram",
+    "aggregate_arrows",
     "agreement_by_decay",
     "bars",
     "compare_runs",
     "cosine_steps",
     "course_map",
+    "final_heights",
     "four_aggregates",
     "growth",
     "interventions",
@@ -54,5 +57,6 @@ __all__ = [
     "spike_priorities",
     "targets",
     "timelines",
+    "trajectories",
     "weights_by_age",
 ]

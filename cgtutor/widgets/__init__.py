@@ -5,6 +5,7 @@ from cgtutor.widgets.explorer import Explorer
 from cgtutor.widgets.grouping import grouping_explorer
 from cgtutor.widgets.optimizers import memory_explorer, words_explorer
 from cgtutor.widgets.remembering import slots_explorer, weights_explorer
+from cgtutor.widgets.surfaces import rules_explorer
 from cgtutor.widgets.tasks import aggregates_explorer, vaccine_explorer
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "aggregates_explorer",
     "grouping_explorer",
     "memory_explorer",
+    "rules_explorer",
     "slots_explorer",
     "spike_explorer",
     "vaccine_explorer",
