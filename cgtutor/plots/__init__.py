@@ -10,6 +10,7 @@ from cgtutor.plots.optimizers import (
     relative_errors,
     timelines,
 )
+from cgtutor.plots.own_project import leftovers, schedules
 from cgtutor.plots.style import BLUE, GREY, LOOKS, ORANGE, STYLE
 from cgtutor.plots.tasks import four_aggregates, growth, layer_cosines, rotation, targets
 
@@ -28,11 +29,13 @@ __all__ = [
     "layer_cosines",
     "learning_curves",
     "learning_rates",
+    "leftovers",
     "lifetimes",
     "partitions",
     "pictures",
     "relative_errors",
     "rotation",
+    "schedules",
     "targets",
     "timelines",
 ]
