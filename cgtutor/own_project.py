@@ -286,6 +286,7 @@ def slots_from_before(
     drop: int = 100,
     after: int = 80,
     lr: float = 0.01,
+    then_decay: float | None = None,
 ) -> list[int]:
     """How many gradients in the memory are from before the learning rate was divided by ten.
 
@@ -297,6 +298,7 @@ def slots_from_before(
         drop: steps before the learning rate is divided by ten.
         after: steps after that.
         lr: the learning rate before it.
+        then_decay: the memory's ``decay`` from the division on; by default it stays.
 
     Returns:
         A number for each of the steps after it; the first is that after one step.
@@ -310,6 +312,8 @@ def slots_from_before(
     counts = []
     for step in range(1, drop + after + 1):
         training.step()
+        if step == drop and then_decay is not None:
+            training.optimizer.param_groups[0]["decay"] = then_decay
         if step > drop:
             assert isinstance(training.optimizer, Adam_C)
             ages = training.optimizer.memory(parameter).ages

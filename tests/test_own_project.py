@@ -215,6 +215,8 @@ def test_slots_from_before(tiny):
     assert len(choosy) == 3
     assert all(0 <= count <= 3 for count in choosy)
     assert choosy == sorted(choosy, reverse=True)
+    changed = slots_from_before(tiny, decay=1, topC=3, drop=20, after=3, then_decay=0)
+    assert changed == [3, 2, 1], "old priorities are met once more, then all are zero"
 
 
 def test_step_times(tiny):

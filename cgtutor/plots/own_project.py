@@ -48,7 +48,9 @@ def leftovers(slots: Mapping[str, Sequence[Sequence[int]]], topC: int = 10) -> P
             band(ax, range(1, len(counts) + 1), counts, label=name, **look)
         ax.axhline(topC, color=GREY, linewidth=0.8)
         ax.set(
-            xlabel="steps since the change", ylabel="slots filled before it", ylim=(0, 1.05 * topC)
+            xlabel="steps since the change",
+            ylabel="slots filled before it",
+            ylim=(-0.03 * topC, 1.05 * topC),
         )
         figure.legend(
             loc="outside upper center",
