@@ -245,7 +245,7 @@ def test_leftovers():
     assert list(ax.lines[0].get_ydata()) == [4, 1, 0]
     assert ax.get_xlabel() == "steps since the change"
     assert "Of 4 slots" in figure.alt
-    assert "fewer than half are left on average: decay 0.7 2, decay 1 more than 3." in figure.alt
+    assert "fewer than half are left on average: decay 0.7: 2; decay 1: more than 3." in figure.alt
 
 
 # ------------------------------------------------------------------ exercise: use both
@@ -420,6 +420,11 @@ BODIES = {
         v.jac_to_grad(),
         o.step(),
     ),
+    "there is no .jac, which only mtl_backward makes": lambda m, o, v, losses, f: (
+        o.zero_grad(),
+        sum(losses).backward(),
+        v.jac_to_grad(),
+    ),
     "only the shared parameters have a .jac": lambda m, o, v, losses, f: (
         o.zero_grad(),
         mtl(losses, f),
@@ -477,6 +482,11 @@ def test_use_both_rejects_what_is_made_in_the_loop():
         return optimizer, vaccine
 
     says(new_optimizer, "Not yet: the optimizer is made anew in each step")
+
+
+def test_use_both_rejects_groups_with_heads():
+    grouped = variant(make_vaccine=lambda m: GroupedGradVac(all_layer(m)))
+    says(grouped, "Not yet: only the shared parameters have a .jac", "(It stopped with ValueError")
 
 
 def test_each_typical_mistake_leads_to_weights_of_its_own():

@@ -33,7 +33,7 @@ def _use_both(train: Train) -> str:
     try:
         found = train(model, _batches())
     except Exception as error:  # whatever the answer does, the notebook goes on
-        return f"Not yet: it stopped with {type(error).__name__}: {error}{_hint(str(error))}"
+        return f"Not yet: {_why(error, model)}."
     wrong = _not_both(found) or _optimizer(found[0], model) or _vaccine(found[1], model)
     wrong = wrong or _weights(model, *found)
     if wrong:
@@ -56,22 +56,25 @@ def _batches() -> list[tuple[Tensor, Tensor]]:
     return [(train.x[part].double(), train.y[part].double()) for part in parts]
 
 
-def _hint(error: str) -> str:
-    """What an exception probably means."""
-    for sign, hint in {
+def _why(error: Exception, model: SharedEncoder) -> str:
+    """What an exception of train means."""
+    pending = any(getattr(p, "jac", None) is not None for p in model.encoder.parameters())
+    for sign, meaning in {
         "second time": (
             "mtl_backward is the backward pass, and there is another one. Keep only mtl_backward"
         ),
         ".jac": (
             "only the shared parameters have a .jac; the heads get their .grad from mtl_backward. "
-            "Group the parameters of model.encoder alone, and call mtl_backward first"
+            "Group the parameters of model.encoder alone"
+            if pending
+            else "there is no .jac, which only mtl_backward makes. Call it before jac_to_grad"
         ),
         "'features'": "mtl_backward needs to know where the heads begin: features=features",
         "has no attribute 'backward'": "mtl_backward(losses, features=features) takes the list",
     }.items():
-        if sign in error:
-            return f" ({hint}.)"
-    return ""
+        if sign in str(error):
+            return f"{meaning}. (It stopped with {type(error).__name__})"
+    return f"it stopped with {type(error).__name__}: {error}"
 
 
 def _not_both(found: Any) -> str:

@@ -61,9 +61,9 @@ def leftovers(slots: Mapping[str, Sequence[Sequence[int]]], topC: int = 10) -> P
     halves = []
     for name, of_name in means.items():
         fewer = [step for step, value in enumerate(of_name, start=1) if value < topC / 2]
-        halves.append(f"{name} {fewer[0] if fewer else f'more than {len(of_name)}'}")
+        halves.append(f"{name}: {fewer[0] if fewer else f'more than {len(of_name)}'}")
     figure.alt = (
         f"Of {topC} slots, how many are left from before the change; the curves fall. Steps until "
-        f"fewer than half are left on average: {', '.join(halves)}."
+        f"fewer than half are left on average: {'; '.join(halves)}."
     )
     return figure
