@@ -10,6 +10,7 @@ from cgtutor.exercises.keeping import remember
 from cgtutor.exercises.machine import environment
 from cgtutor.exercises.optimizers import branch_free_insert, choosy_memory, swap_one_word
 from cgtutor.exercises.remembering import momentum_step
+from cgtutor.exercises.own_project import save_and_resume, use_both
 from cgtutor.exercises.tasks import cosine_matrix, next_target, vaccine_weight
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "one_group_for_each_block",
     "remember",
     "spike_survival",
+    "save_and_resume",
     "swap_one_word",
+    "use_both",
     "vaccine_weight",
 ]

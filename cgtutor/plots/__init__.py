@@ -12,6 +12,7 @@ from cgtutor.plots.optimizers import (
     relative_errors,
     timelines,
 )
+from cgtutor.plots.own_project import leftovers, schedules
 from cgtutor.plots.remembering import (
     after_bad_batch,
     agreement_by_decay,
@@ -45,6 +46,7 @@ __all__ = [
     "layer_cosines",
     "learning_curves",
     "learning_rates",
+    "leftovers",
     "lifetimes",
     "memory_costs",
     "moments",
@@ -52,6 +54,7 @@ __all__ = [
     "pictures",
     "relative_errors",
     "rotation",
+    "schedules",
     "settings_map",
     "slots_over_time",
     "spike_priorities",
