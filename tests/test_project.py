@@ -55,7 +55,7 @@ def test_one_address_everywhere():
 @pytest.mark.parametrize("page", ["README.md", *[f"notebooks/{n.name}" for n in NOTEBOOKS]])
 def test_badges(page):
     text = (ROOT / page).read_text()
-    name = "01_first_steps.ipynb" if page == "README.md" else Path(page).name
+    name = "00_what_is_here.ipynb" if page == "README.md" else Path(page).name
     colab = f"https://colab.research.google.com/github/{SLUG}/blob/main/notebooks/{name}"
     assert f"({colab})" in text
     assert f"(https://mybinder.org/v2/gh/{SLUG}/main?labpath=notebooks%2F{name})" in text
@@ -68,7 +68,7 @@ def test_readme_has_the_two_commands():
     for command in commands:
         assert "\n" not in command
         assert command.startswith("python3 -m venv .venv && .venv/bin/pip install -c ")
-    assert course.endswith("jupyter lab --allow-root notebooks/01_first_steps.ipynb")
+    assert course.endswith("jupyter lab --allow-root notebooks/00_what_is_here.ipynb")
     assert tests.endswith(".venv/bin/pytest")
 
 

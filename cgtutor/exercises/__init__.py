@@ -9,18 +9,15 @@ from cgtutor.exercises.grouping import hidden_conflict, one_group_for_each_block
 from cgtutor.exercises.keeping import remember
 from cgtutor.exercises.machine import environment
 from cgtutor.exercises.optimizers import branch_free_insert, choosy_memory, swap_one_word
-from cgtutor.exercises.remembering import momentum_step
 from cgtutor.exercises.own_project import save_and_resume, use_both
-from cgtutor.exercises.tasks import cosine_matrix, next_target, vaccine_weight
-
-__all__ = [
-    "best_within",
+from cgtutor.exercises.remembering import momentum_step
 from cgtutor.exercises.rules import adamw_with_memory, aggregate_by_rule
 from cgtutor.exercises.tasks import cosine_matrix, next_target, vaccine_weight
 
 __all__ = [
     "adamw_with_memory",
     "aggregate_by_rule",
+    "best_within",
     "branch_free_insert",
     "choosy_memory",
     "cosine_matrix",
@@ -30,8 +27,8 @@ __all__ = [
     "next_target",
     "one_group_for_each_block",
     "remember",
-    "spike_survival",
     "save_and_resume",
+    "spike_survival",
     "swap_one_word",
     "use_both",
     "vaccine_weight",

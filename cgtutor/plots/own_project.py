@@ -1,7 +1,6 @@
 """Figures about a training's schedule. Each function draws one and returns it."""
 
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 import matplotlib.pyplot as plt
 
@@ -15,8 +14,7 @@ def schedules(rates: Mapping[str, Sequence[float]]) -> Picture:
         rates: by the scheduler's name; the first step is step 1.
     """
     with plt.rc_context(STYLE):
-        drawn, ax = subplots(figsize=(7, 3.6))
-        figure = cast(Picture, drawn)
+        figure, ax = subplots(figsize=(7, 3.6))
         for name, look in looks(rates):
             steps = range(1, len(rates[name]) + 1)
             ax.plot(steps, rates[name], markersize=4, markevery=10, label=name, **look)
@@ -39,8 +37,7 @@ def leftovers(slots: Mapping[str, Sequence[Sequence[int]]], topC: int = 10) -> P
         topC: how many slots there are.
     """
     with plt.rc_context(STYLE):
-        drawn, ax = subplots(figsize=(7, 3.6))
-        figure = cast(Picture, drawn)
+        figure, ax = subplots(figsize=(7, 3.6))
         means = {}
         for name, look in looks(slots):
             counts = list(zip(*slots[name]))
