@@ -66,7 +66,7 @@ def learning_curves(runs: Mapping[str, Sequence[Curves]]) -> Picture:
             band(right, epochs, zip(*(c.validation_accuracy for c in curves)), **look)
         left.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
         right.set(xlabel="epoch", ylabel="validation accuracy", ylim=(None, 1))
-        right.yaxis.set_major_formatter(PercentFormatter(1))
+        right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         _legend(figure, list(runs))
     final = {
         name: f"{mean(c.train_loss[-1] for c in curves):.2f} and "

@@ -22,7 +22,9 @@ STYLE: Any = {  # matplotlib's own type is a literal of all its settings
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
+    "figure.constrained_layout.h_pad": 0.1,  # inches: nothing touches the edge
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.1,
     "figure.dpi": 100,
     "figure.facecolor": "white",
     "font.size": 11,
