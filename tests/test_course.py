@@ -228,7 +228,7 @@ def test_a_picture_says_what_it_shows(monkeypatch):
     assert drawn[0, 0].tolist() == [1, 1, 1, 1], "an opaque white background"
     blue = torch.tensor(matplotlib.colors.to_rgb(plots.BLUE))
     assert (torch.from_numpy(drawn)[..., :3] - blue).abs().sum(-1).min() < 0.02
-    assert len({tuple(c) for c in drawn.reshape(-1, 4).tolist()}) <= 128
+    assert len({tuple(c) for c in drawn.reshape(-1, 4).tolist()}) <= 256
 
 
 def test_alternative_texts_have_the_numbers(tiny):

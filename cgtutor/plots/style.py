@@ -47,10 +47,10 @@ class Picture(Figure):
     alt = ""
 
     def png(self) -> str:
-        """The picture, in base64. Of 128 colours, which is a third of the bytes of all."""
+        """The picture, in base64. Of 256 colours, which is a third of the bytes of all."""
         drawn, reduced = io.BytesIO(), io.BytesIO()
         self.savefig(drawn, format="png")
-        Image.open(drawn).convert("RGB").quantize(128).save(reduced, format="png")
+        Image.open(drawn).convert("RGB").quantize(256).save(reduced, format="png")
         return base64.b64encode(reduced.getvalue()).decode()
 
     def bundle(self) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
