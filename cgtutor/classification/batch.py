@@ -1,14 +1,14 @@
 r"""Thousands of small classifiers trained at once, each as if it were alone.
 
-Training one sample at a time with an ordinary optimizer spends nearly all of its time in Python, not
-on numbers. Here R runs (models with data, initial weights, learning rate, optimizer state and memory of
-their own) take each step together: every number of the algorithm becomes an array with R columns.
-The results are those of torch's optimizers and of :mod:`cgtutor.optim`, up to rounding.
+Training one sample at a time with an ordinary optimizer spends nearly all of its time in Python,
+not on numbers. Here R runs (models with data, initial weights, learning rate, optimizer state and
+memory of their own) take each step together: every number of the algorithm becomes R numbers side
+by side. The results are those of torch's optimizers and of :mod:`cgtutor.optim`, up to rounding.
 
 Two models are known: logistic regression (a linear layer with two outputs) and a network with one
 hidden ReLU layer. Their loss is the cross-entropy of two classes, in nats. It depends on the two
-outputs by their difference alone, the *score* of class 1, so the gradients of the output layer's two
-rows are opposite at every step. Only class 1's row is computed, and the score's weights move
+outputs by their difference alone, the *score* of class 1, so the gradients of the output layer's
+two rows are opposite at every step. Only class 1's row is computed, and the score's weights move
 by twice its step.
 """
 
@@ -25,7 +25,7 @@ from torch.optim import SGD, Adam, Optimizer, RMSprop
 from cgtutor.optim import SGD_C, Adam_C, RMSprop_C
 from cgtutor.toys import network
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 
 class Method(NamedTuple):
@@ -41,7 +41,7 @@ class Method(NamedTuple):
 
     base: str
     momentum: float = 0.0
-    topC: int = 0
+    topC: int = 0  # noqa: N815
     decay: float = 0.7
     aggr: str = "sum"
 
@@ -82,9 +82,9 @@ def initial_weights(hidden: int, inputs: int, seeds: Sequence[int]) -> list[Arra
 
 
 def train_alone(
-    x: Array, y: NDArray[np.int64], model: nn.Module, optimizer: Optimizer, epochs: int = 10
+    x: Array, y: Array, model: nn.Module, optimizer: Optimizer, epochs: int = 10
 ) -> list[Array]:
-    """Train one classifier with a real optimizer, one sample a step: what the batch is held against.
+    """Train one classifier with a real optimizer: what the batch is held against.
 
     Args:
         x: samples, shape (n, features).
@@ -123,7 +123,7 @@ def scores(weights: Sequence[Array], x: Array) -> Array:
 
 def train_together(
     x: Array,
-    y: NDArray[np.int64],
+    y: Array,
     weights: Sequence[Array],
     lr: Array,
     method: Method,
@@ -178,7 +178,9 @@ class _Models:
     def __init__(self, weights: Sequence[Array], columns: int) -> None:
         self._start = [w.astype(np.float64) for w in weights]
         *hidden, rows, offsets = self._start
-        score = np.concatenate([rows[:, 1] - rows[:, 0], (offsets[:, 1] - offsets[:, 0])[:, None]], 1)
+        score = np.concatenate(
+            [rows[:, 1] - rows[:, 0], (offsets[:, 1] - offsets[:, 0])[:, None]], 1
+        )
         parts = [score.T]
         if hidden:
             layer = np.concatenate([hidden[0], hidden[1][..., None]], -1)  # (R, H, columns)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import t as student  # type: ignore[import-untyped]  # scikit-learn brings it
 from sklearn.datasets import make_classification
 from sklearn.model_selection import train_test_split
@@ -56,7 +55,7 @@ class Part(NamedTuple):
     """Samples ``x`` of shape (..., n, features) and classes ``y`` (0 or 1) of shape (..., n)."""
 
     x: Array
-    y: NDArray[np.int64]
+    y: Array
 
 
 class Problem(NamedTuple):
@@ -93,9 +92,7 @@ def setting(study: str, level: float) -> Setting:
     }[study]
 
 
-def _points(
-    count: int, chosen: Setting, flip: float, seed: int
-) -> tuple[Array, NDArray[np.int64]]:
+def _points(count: int, chosen: Setting, flip: float, seed: int) -> tuple[Array, Array]:
     return make_classification(
         n_samples=count,
         n_features=10,
@@ -139,8 +136,8 @@ def fair_problem(
 ) -> Problem:
     """A data set of its own for each seed, in three parts.
 
-    Labels to train and to choose on are noisy, as they would be in practice. Those of the test part are right,
-    since the question is what was learned.
+    Labels to train and to choose on are noisy, as they would be in practice. Those of the
+    test part are right, since the question is what was learned.
     """
     x, y = _points(train + validation + test, chosen, 0.0, seed)
     generator = np.random.default_rng(seed)
@@ -158,19 +155,19 @@ def stacked(problems: Sequence[Problem]) -> Problem:
     return Problem(*(Part(*map(np.stack, zip(*parts))) for parts in zip(*problems)))
 
 
-def accuracy(scored: Array, y: NDArray[np.int64]) -> Array:
+def accuracy(scored: Array, y: Array) -> Array:
     """Share of samples put into their class, over the last dimension: with two classes micro-F1."""
     return ((scored > 0) == y).mean(-1)
 
 
-def balanced_accuracy(scored: Array, y: NDArray[np.int64]) -> Array:
+def balanced_accuracy(scored: Array, y: Array) -> Array:
     """The mean over both classes of the share of their samples that is recognised."""
     hits = (scored > 0) == y
     shares = [(hits & (y == k)).sum(-1) / (y == k).sum(-1) for k in (0, 1)]
     return sum(shares) / 2
 
 
-def macro_f1(scored: Array, y: NDArray[np.int64]) -> Array:
+def macro_f1(scored: Array, y: Array) -> Array:
     """The mean over both classes of F1, the harmonic mean of precision and recall."""
     guess = scored > 0
     hits = [((guess == k) & (y == k)).sum(-1) for k in (0, 1)]
@@ -178,7 +175,7 @@ def macro_f1(scored: Array, y: NDArray[np.int64]) -> Array:
     return sum(2 * h / e for h, e in zip(hits, either)) / 2
 
 
-def cross_entropy(scored: Array, y: NDArray[np.int64]) -> Array:
+def cross_entropy(scored: Array, y: Array) -> Array:
     """Mean loss in nats, over the last dimension."""
     return np.logaddexp(0, (1 - 2 * y) * scored).mean(-1)
 
@@ -248,7 +245,7 @@ class FairResult(NamedTuple):
     validation_loss: dict[str, dict[Setting, Array]]
     test: dict[str, dict[Setting, Array]]
 
-    def chosen(self, method: str, here: Setting) -> NDArray[np.int64]:
+    def chosen(self, method: str, here: Setting) -> Array:
         """For each data set the place of the learning rate with the lowest validation loss.
 
         One at which a run ended in NaN counts as the worst.
@@ -302,7 +299,7 @@ def fair_study(
     Args:
         model: a name in :data:`MODELS`.
         data_sets: seeds; each has points, noise, initial weights and order of its own.
-        methods: names in :data:`METHODS`; each tries the learning rates in :data:`GRIDS` of its pair.
+        methods: names in :data:`METHODS`; each tries its pair's learning rates in :data:`GRIDS`.
         settings: by default :func:`fair_settings`.
         epochs: passes over the training part; the model after the last one counts.
     """
@@ -310,7 +307,7 @@ def fair_study(
     data = [stacked([fair_problem(here, seed) for seed in data_sets]) for here in settings]
     shape = (len(settings), len(data_sets), len(GRIDS["SGD"]))
 
-    def spread(a: NDArray) -> NDArray:
+    def spread(a: Array) -> Array:
         """(settings, D, ...) once more for each learning rate, as one row of runs."""
         full = np.broadcast_to(a[:, :, None], (*shape, *a.shape[2:]))
         return full.reshape(-1, *a.shape[2:])
@@ -341,9 +338,9 @@ def tune(
     method: Method,
     rates: Sequence[float],
     seeds: Sequence[int],
-    measure: Callable[[Array, NDArray[np.int64]], Array] = balanced_accuracy,
+    measure: Callable[[Array, Array], Array] = balanced_accuracy,
     epochs: int = 10,
-) -> tuple[NDArray[np.int64], Array]:
+) -> tuple[Array, Array]:
     """One side of a fair comparison with logistic regression on D data sets.
 
     Args:
@@ -360,7 +357,7 @@ def tune(
     """
     shape = (len(problems.train.y), len(rates), len(seeds))
 
-    def spread(a: NDArray, *front: int) -> NDArray:
+    def spread(a: Array, *front: int) -> Array:
         full = np.broadcast_to(a.reshape(*front, *a.shape[1:]), (*shape, *a.shape[1:]))
         return full.reshape(-1, *a.shape[1:])
 
@@ -380,8 +377,9 @@ def tune(
 def interval(values: Array, level: float = 0.95) -> tuple[Array, Array]:
     """Mean over the first dimension and half the width of its confidence interval (Student's t)."""
     count = len(values)
-    half = student.ppf((1 + level) / 2, count - 1) * values.std(0, ddof=1) / np.sqrt(count)
-    return values.mean(0), half
+    with np.errstate(over="ignore", invalid="ignore"):  # where a run diverged
+        half = student.ppf((1 + level) / 2, count - 1) * values.std(0, ddof=1) / np.sqrt(count)
+        return values.mean(0), half
 
 
 class Curve(NamedTuple):

@@ -1,5 +1,6 @@
 """The figures of the course."""
 
+from cgtutor.plots.classification import boundaries, leads, rate_panels, study_panels
 from cgtutor.plots.grouping import compare_runs, cosine_steps, interventions, partitions
 from cgtutor.plots.optimizers import (
     bars,
@@ -20,19 +21,23 @@ __all__ = [
     "ORANGE",
     "STYLE",
     "bars",
+    "boundaries",
     "compare_runs",
     "cosine_steps",
     "four_aggregates",
     "growth",
     "interventions",
     "layer_cosines",
+    "leads",
     "learning_curves",
     "learning_rates",
     "lifetimes",
     "partitions",
     "pictures",
+    "rate_panels",
     "relative_errors",
     "rotation",
+    "study_panels",
     "targets",
     "timelines",
 ]

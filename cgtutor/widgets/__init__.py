@@ -1,5 +1,6 @@
 """Explorers: a figure of the course with sliders. No notebook needs one to be understood."""
 
+from cgtutor.widgets.classification import boundary_explorer
 from cgtutor.widgets.explorer import Explorer
 from cgtutor.widgets.grouping import grouping_explorer
 from cgtutor.widgets.optimizers import memory_explorer, words_explorer
@@ -8,6 +9,7 @@ from cgtutor.widgets.tasks import aggregates_explorer, vaccine_explorer
 __all__ = [
     "Explorer",
     "aggregates_explorer",
+    "boundary_explorer",
     "grouping_explorer",
     "memory_explorer",
     "vaccine_explorer",
