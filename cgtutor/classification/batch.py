@@ -142,6 +142,19 @@ def train_together(
         seed: of the order of the samples, drawn anew for each epoch and the same in all runs;
             by default they come as they stand, in every epoch.
     """
+    with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is left to do so
+        return _train_together(x, y, weights, lr, method, epochs, seed)
+
+
+def _train_together(
+    x: Array,
+    y: Array,
+    weights: Sequence[Array],
+    lr: Array,
+    method: Method,
+    epochs: int,
+    seed: int | None,
+) -> Trained:
     runs, count, _ = x.shape
     # Runs last: what belongs to one step and number lies side by side.
     bias = np.ones((count, 1, runs))
@@ -153,22 +166,19 @@ def train_together(
     rates = model.scale[:, None] * lr
     order = np.arange(count)
     shuffle = None if seed is None else np.random.default_rng(seed)
-    squares, after = np.zeros(runs), []
-    path = np.zeros(runs)
-    with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is left to do so
-        for _ in range(epochs):
-            if shuffle is not None:
-                order = shuffle.permutation(count)
-            for i in order:
-                gradient, priority = model.gradient(samples[i], signs[i], reach[i])
-                step = optimizer.direction(gradient, priority)
-                step *= rates
-                model.flat -= step
-                # The score's weights moved by the difference of two opposite rows' steps.
-                step *= step
-                np.matmul(1 / model.scale, step, out=squares)
-                path += np.sqrt(squares, out=squares)
-            after.append(model.weights())
+    path, after = np.zeros(runs), []
+    for _ in range(epochs):
+        if shuffle is not None:
+            order = shuffle.permutation(count)
+        for i in order:
+            gradient, priority = model.gradient(samples[i], signs[i], reach[i])
+            step = optimizer.direction(gradient, priority)
+            step *= rates
+            model.flat -= step
+            # Of the score's weights: half of the square is that of two opposite rows.
+            step *= step
+            path += np.sqrt((1 / model.scale) @ step)
+        after.append(model.weights())
     return Trained([np.stack(same) for same in zip(*after)], path / (epochs * count))
 
 

@@ -186,12 +186,14 @@ class AuthorsResult(NamedTuple):
     Attributes:
         best: for each study and optimizer, micro-F1 on the test part at the best epoch, shape
             (levels, seeds).
+        last: the same after the last epoch.
         step_length: for each optimizer the mean length of a step, shape (runs,).
         travel: for each optimizer how far from its start a model is after the first epoch, shape
             (runs,).
     """
 
     best: dict[str, dict[str, Array]]
+    last: dict[str, dict[str, Array]]
     step_length: dict[str, Array]
     travel: dict[str, Array]
 
@@ -217,16 +219,17 @@ def authors_study(
     train, _, test = (Part(*(np.repeat(a, len(seeds), axis=0) for a in part)) for part in data)
     start = [np.tile(w, (len(places), *[1] * (w.ndim - 1))) for w in _start(model, seeds)]
     rates = np.full(len(train.y), lr)
-    result = AuthorsResult({study: {} for study in AUTHORS_LEVELS}, {}, {})
+    result = AuthorsResult(*({study: {} for study in AUTHORS_LEVELS} for _ in range(2)), {}, {})
     for name in tqdm(methods, desc=f"{model}, optimizers"):
         trained = train_together(train.x, train.y, start, rates, METHODS[name], epochs)
         result.step_length[name] = trained.step_length
         moved = [(w[0] - s).reshape(len(rates), -1) for w, s in zip(trained.weights, start)]
         result.travel[name] = np.linalg.norm(np.concatenate(moved, axis=1), axis=1)
-        found = accuracy(scores(trained.weights, test.x), test.y).max(0)  # the best epoch
+        found = accuracy(scores(trained.weights, test.x), test.y)  # (epochs, runs)
         for study in AUTHORS_LEVELS:
             here = [k for k, place in enumerate(places) if place[0] == study]
-            result.best[study][name] = found.reshape(len(places), -1)[here]
+            result.best[study][name] = found.max(0).reshape(len(places), -1)[here]
+            result.last[study][name] = found[-1].reshape(len(places), -1)[here]
     return result
 
 
