@@ -219,7 +219,9 @@ def authors_study(
     train, _, test = (Part(*(np.repeat(a, len(seeds), axis=0) for a in part)) for part in data)
     start = [np.tile(w, (len(places), *[1] * (w.ndim - 1))) for w in _start(model, seeds)]
     rates = np.full(len(train.y), lr)
-    result = AuthorsResult(*({study: {} for study in AUTHORS_LEVELS} for _ in range(2)), {}, {})
+    best: dict[str, dict[str, Array]] = {study: {} for study in AUTHORS_LEVELS}
+    last: dict[str, dict[str, Array]] = {study: {} for study in AUTHORS_LEVELS}
+    result = AuthorsResult(best, last, {}, {})
     for name in tqdm(methods, desc=f"{model}, optimizers"):
         trained = train_together(train.x, train.y, start, rates, METHODS[name], epochs)
         result.step_length[name] = trained.step_length
