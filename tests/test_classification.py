@@ -123,6 +123,17 @@ def test_together_is_as_alone(name, hidden):
     assert all(np.array_equal(a, b) for a, b in zip(start, before))
 
 
+def test_blocks_of_runs(monkeypatch):
+    x, y = samples()
+    args = x, y, initial_weights(1, 4, range(4)), np.full(4, 0.03), METHODS["Adam_C"], 2
+    whole = train_together(*args)
+    monkeypatch.setattr("cgtutor.classification.batch.BLOCK", 3)
+    parts = train_together(*args)
+    for one, other in zip(whole.weights, parts.weights):
+        np.testing.assert_allclose(other, one, rtol=1e-12)
+    np.testing.assert_allclose(parts.step_length, whole.step_length)
+
+
 def test_optimizers_are_what_they_are_called():
     weight = [torch.nn.Parameter(torch.zeros(2))]
     for name, method in METHODS.items():

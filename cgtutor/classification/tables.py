@@ -143,7 +143,7 @@ def leads_table(leads: Mapping[str, Mapping[str, Mapping[str, tuple[float, float
     lines = [f"{'':29s}" + "".join(f"{study:>18s}" for study in studies)]
     for model, by_optimizer in leads.items():
         for base, cells in by_optimizer.items():
-            words = [f"{mean:.1f} ± {half:.1f}" for mean, half in cells.values()]
+            words = [f"{round(mean, 1) + 0.0:.1f} ± {half:.1f}" for mean, half in cells.values()]
             lines.append(f"{model:20s}{base:9s}" + "".join(f"{word:>18s}" for word in words))
     return "\n".join(lines)
 
