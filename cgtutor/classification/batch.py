@@ -306,11 +306,11 @@ class _Memories:
     def __init__(self, method: Method, shape: tuple[int, ...]) -> None:
         size, runs = method.topC, shape[-1]
         self._method = method
-        self._rows = np.zeros((size + 1, *shape))  # the last is for what is turned away
-        self._flat = self._rows.reshape(-1)
+        # One slot more than there are, the last: there goes what is turned away.
+        self._rows = np.zeros((size + 1, *shape))
+        self._priorities = np.full((size + 1, runs), -1.0)  # -1: an empty slot
+        self._born = np.zeros((size + 1, runs))
         self._place = np.arange(math.prod(shape)).reshape(shape)
-        self._priorities = np.full((size, runs), -1.0)  # -1: an empty slot
-        self._born = np.zeros((size, runs))
         self._kept, self._seen = np.zeros(runs), 0
         self._run = np.arange(runs)
 
@@ -328,16 +328,15 @@ class _Memories:
 
     def offer(self, gradient: Array, priority: Array) -> None:
         """Insert where it is allowed, without a branch, and fade."""
-        lowest = self._priorities.min(0)
-        oldest = np.where(self._priorities == lowest, self._born, np.inf)
-        slot = oldest.argmin(0)
+        stored = self._priorities[:-1]
+        lowest = stored.min(0)
+        oldest = np.where(stored == lowest, self._born[:-1], np.inf).argmin(0)
         enters = (priority > lowest) & (priority < np.inf)  # NaN: no
+        slot = np.where(enters, oldest, self._method.topC)
         self._seen += 1
         self._kept += enters & (lowest < 0)
-        self._priorities[slot, self._run] = np.where(enters, priority, lowest)
-        self._born[slot, self._run] = np.where(enters, self._seen, self._born[slot, self._run])
-        row = np.where(enters, slot, self._method.topC)
-        self._flat[self._place + row * self._place.size] = gradient
-        np.multiply(
-            self._priorities, self._method.decay, out=self._priorities, where=self._priorities > 0
-        )
+        here = slot * len(slot) + self._run
+        self._priorities.reshape(-1)[here] = priority
+        self._born.reshape(-1)[here] = self._seen
+        self._rows.reshape(-1)[self._place + slot * self._place.size] = gradient
+        np.multiply(stored, self._method.decay, out=stored, where=stored > 0)
