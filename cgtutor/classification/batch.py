@@ -64,7 +64,8 @@ class Trained(NamedTuple):
 
     Attributes:
         weights: the models' tensors in torch's order, each of shape (epochs, R, ...).
-        step_length: the mean length of a step, over all parameters of a model: shape (R,).
+        step_length: the mean length of a step, over all parameters of a model, shape (R,); zeros
+            unless asked for.
     """
 
     weights: list[Array]
@@ -137,6 +138,7 @@ def train_together(
     method: Method,
     epochs: int = 10,
     seed: int | None = None,
+    step_lengths: bool = False,
 ) -> Trained:
     """Train R classifiers, one sample a step.
 
@@ -149,13 +151,16 @@ def train_together(
         epochs: passes over the samples.
         seed: of the order of the samples, drawn anew for each epoch and the same in all runs;
             by default they come as they stand, in every epoch.
+        step_lengths: whether to measure the steps.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is left to do so
         parts = []
         for block in np.array_split(np.arange(len(y)), -(-len(y) // BLOCK)):
             here = slice(block[0], block[-1] + 1)
             mine = [w[here] for w in weights]
-            parts.append(_block(x[here], y[here], mine, lr[here], method, epochs, seed))
+            parts.append(
+                _block(x[here], y[here], mine, lr[here], method, epochs, seed, step_lengths)
+            )
     every = zip(*(part.weights for part in parts))
     return Trained(
         [np.concatenate(same, axis=1) for same in every],
@@ -171,6 +176,7 @@ def _block(
     method: Method,
     epochs: int,
     seed: int | None,
+    step_lengths: bool,
 ) -> Trained:
     runs, count, _ = x.shape
     # Runs last: what belongs to one step and number lies side by side.
@@ -192,11 +198,29 @@ def _block(
             step = optimizer.direction(gradient, priority)
             step *= rates
             model.flat -= step
-            # Of the score's weights: half of the square is that of two opposite rows.
-            step *= step
-            path += np.sqrt((1 / model.scale) @ step)
+            if step_lengths:  # of the score's weights: half of the square is that of two rows
+                path += np.sqrt((1 / model.scale) @ step**2)
         after.append(model.weights())
     return Trained([np.stack(same) for same in zip(*after)], path / (epochs * count))
+
+
+def exponential(x: Array) -> Array:
+    """Powers of e, of x between -700 and 700, by operations that all processors round alike.
+
+    Numpy's own differs in the last bit from processor to processor. Where a training is chaotic
+    (a large learning rate, a hidden unit about to die) it would then end elsewhere.
+    """
+    x = np.clip(x, -700, 700)
+    twos = np.rint(x * (1 / math.log(2)))
+    rest = (x - twos * 0.693147180369123816490) - twos * 1.90821492927058770002e-10  # ln 2
+    rest *= 0.125
+    power = np.full_like(rest, 1 / math.factorial(8))
+    for k in range(7, -1, -1):
+        power *= rest
+        power += 1 / math.factorial(k)
+    for _ in range(3):
+        power *= power
+    return np.ldexp(power, twos.astype(np.int32))
 
 
 class _Models:
@@ -229,13 +253,13 @@ class _Models:
         """The gradient for one sample a run, and its priority: the sum of its tensors' norms."""
         if not self._units:
             score = np.multiply(self._score, x, out=self._product).sum(0)
-            slope = -sign / (1 + np.exp(sign * score))
+            slope = -sign / (1 + exponential(sign * score))
             np.multiply(slope, x, out=self._gradient)
             return self._gradient, math.sqrt(2) * np.abs(slope) * reach
         before = np.multiply(self._hidden, x, out=self._product).sum(1)
         features = np.maximum(before, 0)
         score = (self._score[:-1] * features).sum(0) + self._score[-1]
-        slope = -sign / (1 + np.exp(sign * score))
+        slope = -sign / (1 + exponential(sign * score))
         np.multiply(slope, features, out=self._score_gradient[:-1])
         self._score_gradient[-1] = slope
         back = slope * self._score[:-1] * (before > 0)
