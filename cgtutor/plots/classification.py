@@ -203,11 +203,13 @@ def boundaries(results: Mapping[str, Boundary]) -> Picture:
     """
     shades = ListedColormap(["#BFDDF0", "#F6D5BF"])
     words = []
-    with plt.rc_context(STYLE):
+    # A fixed layout: to compute one takes long for a figure that follows a slider.
+    with plt.rc_context(STYLE | {"figure.constrained_layout.use": False}):
         figure: Any
         figure, axes = plt.subplots(
             1, len(results), figsize=(8, 4.1), sharey=True, squeeze=False, FigureClass=Picture
         )
+        figure.subplots_adjust(left=0.07, right=0.99, bottom=0.12, top=0.86, wspace=0.05)
         for ax, (name, result) in zip(axes[0], results.items()):
             ticks, count = result.ticks, len(result.scores)
             ends = (ticks[0], ticks[-1])
