@@ -5,6 +5,7 @@ answer, so that "Run all" works on an unfinished notebook.
 """
 
 from cgtutor.exercises.choosing import best_within, spike_survival
+from cgtutor.exercises.classification import fair_comparison
 from cgtutor.exercises.grouping import hidden_conflict, one_group_for_each_block
 from cgtutor.exercises.keeping import remember
 from cgtutor.exercises.machine import environment
@@ -22,6 +23,7 @@ __all__ = [
     "choosy_memory",
     "cosine_matrix",
     "environment",
+    "fair_comparison",
     "hidden_conflict",
     "momentum_step",
     "next_target",

@@ -1,6 +1,7 @@
 """The figures of the course."""
 
 from cgtutor.plots.choosing import age_histogram, memory_costs, settings_map, spike_priorities
+from cgtutor.plots.classification import boundaries, leads, rate_panels, study_panels
 from cgtutor.plots.course import course_map
 from cgtutor.plots.grouping import compare_runs, cosine_steps, interventions, partitions
 from cgtutor.plots.optimizers import (
@@ -36,6 +37,7 @@ __all__ = [
     "aggregate_arrows",
     "agreement_by_decay",
     "bars",
+    "boundaries",
     "compare_runs",
     "cosine_steps",
     "course_map",
@@ -44,6 +46,7 @@ __all__ = [
     "growth",
     "interventions",
     "layer_cosines",
+    "leads",
     "learning_curves",
     "learning_rates",
     "leftovers",
@@ -52,12 +55,14 @@ __all__ = [
     "moments",
     "partitions",
     "pictures",
+    "rate_panels",
     "relative_errors",
     "rotation",
     "schedules",
     "settings_map",
     "slots_over_time",
     "spike_priorities",
+    "study_panels",
     "targets",
     "timelines",
     "trajectories",
