@@ -325,6 +325,7 @@ RETURNS = {
     "optimizer alone": lambda m, o, v: o,
     "not a list": lambda m, o, v: [o, v],
     "not a tuple": lambda m, o, v: (o, v, m),
+    "are swapped: first": lambda m, o, v: (v, o),
     "still Adam": lambda m, o, v: (Adam(m.parameters()), v),
     "asks for Adam_C": lambda m, o, v: (SGD_C(m.parameters(), lr=1), v),
     "have the heads' parameters": lambda m, o, v: (Adam_C(m.encoder.parameters()), v),
@@ -430,6 +431,14 @@ BODIES = {
         mtl(losses, f),
         jac_to_grad(m.parameters(), Sum()),
     ),
+    "knows its parameters; give it none": lambda m, o, v, losses, f: (
+        mtl(losses, f),
+        v.jac_to_grad(m.encoder.parameters()),
+    ),
+    "the vaccine has one for each group": lambda m, o, v, losses, f: (
+        mtl(losses, f),
+        jac_to_grad(m.encoder.parameters(), v),
+    ),
     "features=features": lambda m, o, v, losses, f: mtl_backward(losses),
     "takes the list": lambda m, o, v, losses, f: losses.backward(),
     "weights are up to": lambda m, o, v, losses, f: (
@@ -454,6 +463,11 @@ BODIES = {
 @pytest.mark.parametrize("why", BODIES)
 def test_use_both_rejects(why):
     says(variant(body=BODIES[why]), "Not yet: ", why)
+
+
+def test_use_both_ends_with_one_mark():
+    said = checks._use_both(variant(body=BODIES["no weight has changed"]))
+    assert said.endswith("step?")
 
 
 def test_use_both_rejects_what_is_made_in_the_loop():
@@ -585,6 +599,11 @@ def other_rate(saved, model, optimizer, *rest):
     optimizer.param_groups[0]["lr"] = 1.0
 
 
+def replaced(saved, model, optimizer, scheduler, vaccine, draws):
+    resume(saved, model, optimizer, scheduler, vaccine, draws)
+    vaccine.generator = saved["orders"]
+
+
 def shortened(saved, model, optimizer, *rest):
     resume(saved, model, optimizer, *rest)
     optimizer.state[next(model.parameters())]["exp_avg"].zero_()
@@ -609,8 +628,10 @@ def nosy(model, optimizer, scheduler, vaccine, draws):
 
 WRONG_PAIRS = {
     "None; is the word `return` missing?": (lambda *parts: None, resume),
-    "a list, not a dictionary": (lambda *parts: [*parts], resume),
-    "not the objects themselves": (lambda *parts: {"model": parts[0]}, resume),
+    "a list, not a dictionary.": (lambda *parts: [*parts], resume),
+    "'model', a SharedEncoder, is nothing that": (lambda *parts: {"model": parts[0]}, resume),
+    "'model', a method, is": (lambda *parts: {"model": parts[0].state_dict}, resume),
+    "replaced by a Tensor": (checkpoint, replaced),
     "checkpoint stopped with ZeroDivisionError": (lambda *parts: 1 / 0, resume),
     "resume stopped with KeyError": (lambda *parts: {}, resume),
     "generators are swapped": (checkpoint, swapped),

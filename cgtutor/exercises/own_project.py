@@ -37,7 +37,7 @@ def _use_both(train: Train) -> str:
     wrong = _not_both(found) or _optimizer(found[0], model) or _vaccine(found[1], model)
     wrong = wrong or _weights(model, *found)
     if wrong:
-        return f"Not yet: {wrong}."
+        return f"Not yet: {wrong}" + ("" if wrong.endswith("?") else ".")
     return (
         f"Right! After {_STEPS} steps every weight is what it should be; the memory has seen "
         f"{_STEPS} gradients, and the vaccine kept its targets from step to step."
@@ -60,6 +60,11 @@ def _why(error: Exception, model: SharedEncoder) -> str:
     """What an exception of train means."""
     pending = any(getattr(p, "jac", None) is not None for p in model.encoder.parameters())
     for sign, meaning in {
+        "jac_to_grad() takes": "vaccine.jac_to_grad() knows its parameters; give it none",
+        "gramian must be square": (
+            "jac_to_grad(parameters, aggregator) wants an aggregator, and the vaccine has one for "
+            "each group. Call vaccine.jac_to_grad()"
+        ),
         "second time": (
             "mtl_backward is the backward pass, and there is another one. Keep only mtl_backward"
         ),
@@ -84,6 +89,8 @@ def _not_both(found: Any) -> str:
         return "train gives back the optimizer alone; give back optimizer and vaccine"
     if not isinstance(found, tuple) or len(found) != 2:
         return f"give back two things, optimizer and vaccine, not a {type(found).__name__}"
+    if isinstance(found[1], Optimizer):
+        return "the two things are swapped: first the optimizer, then the vaccine"
     return ""
 
 
@@ -288,12 +295,15 @@ def _save_and_resume(checkpoint: Checkpoint, resume: Resume) -> str:
     try:
         saved = checkpoint(*_parts(through))
         if not isinstance(saved, dict):
-            missing = "; is the word `return` missing?" if saved is None else ", not a dictionary"
+            missing = "; is the word `return` missing?" if saved is None else ", not a dictionary."
             return f"Not yet: checkpoint gives back {_kind(saved)}{missing}"
-        doing = (
-            "save what state_dict() and get_state() give, not the objects themselves: torch.save "
-            "and torch.load(weights_only=True) stopped with "
-        )
+        for name, part in saved.items():
+            if not _is_plain(part):
+                return (
+                    f"Not yet: what is saved as {name!r}, {_kind(part)}, is nothing that "
+                    "torch.load(weights_only=True) reads. Save what state_dict() and get_state() "
+                    "give (with parentheses), not the objects themselves."
+                )
         loaded = through_file(saved)
         doing = "resume stopped with "
         resume(loaded, *_parts(resumed))
@@ -323,6 +333,14 @@ def _cosine(optimizer: Optimizer) -> LRScheduler:
     return CosineAnnealingLR(optimizer, 40)
 
 
+def _is_plain(part: Any) -> bool:
+    try:
+        through_file({"part": part})
+    except Exception:  # of pickle, or of whatever the object does
+        return False
+    return True
+
+
 def _kind(value: Any) -> str:
     return "None" if value is None else f"a {type(value).__name__}"
 
@@ -349,6 +367,11 @@ def _not_resumed(through: Training, resumed: Training) -> str:
         return "the scheduler starts afresh; it has a state_dict() too"
     if through.vaccine.targets.shape != resumed.vaccine.targets.shape:
         return "the vaccine has lost its targets; vaccine.state_dict() has them"
+    if not isinstance(resumed.vaccine.generator, torch.Generator):
+        return (
+            f"vaccine.generator has been replaced by {_kind(resumed.vaccine.generator)}; "
+            "vaccine.generator.set_state(...) resumes it"
+        )
     orders = [t.vaccine.generator.get_state() for t in (through, resumed)]  # type: ignore[union-attr]
     draws = [t.draws.get_state() for t in (through, resumed)]
     if torch.equal(orders[0], draws[1]) or torch.equal(draws[0], orders[1]):
