@@ -124,7 +124,7 @@ def test_bars():
     plain = plots.bars({"one": {"a": 1}}, "x", longest=7)
     assert not plain.legends
     measured = plots.bars({"one": {"a": 1.23, "b": 4.56}}, "x", measured=True)
-    assert measured.alt == "Bars with their numbers: x. Panel 'one': a and b."
+    assert measured.alt == "Bars with their numbers: x. Panel 'one': a; b."
     assert plain.axes[0].get_xlim() == (0, 7)
 
 

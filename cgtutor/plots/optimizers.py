@@ -244,7 +244,7 @@ def bars(
     figure.alt = f"Bars with their numbers: {xlabel}."
     for title, panel in panels.items():
         lengths = {name: f"{value:.3g}" for name, value in panel.items()}
-        figure.alt += f" Panel {title!r}: {series(panel) if measured else named(lengths)}."
+        figure.alt += f" Panel {title!r}: {'; '.join(panel) if measured else named(lengths)}."
     for name, x in (lines or {}).items():
         figure.alt += f" A line at {x:.3g}: {name}."
     return figure
