@@ -14,6 +14,8 @@ from cgtutor.plots.style import BLUE, GREY, LOOKS, ORANGE, STYLE, Picture, band,
 from cgtutor.remembering import Moments, slots, steps_kept
 from cgtutor.training import Lifetimes
 
+SHADES = 64  #: of ages: few enough that a picture of 128 colours has each of them
+
 
 def weights_by_age(
     curves: Mapping[str, Sequence[float]], old: int = 10, oldest: int = 60
@@ -23,7 +25,8 @@ def weights_by_age(
     Args:
         curves: by name, at most four, the weights of the gradients of age 0, 1, and so on, as
             far back as there are any.
-        old: in the legend stands how much of the weight lies on gradients older than this.
+        old: in the legend stands how much of the weight lies on gradients older than this, in
+            brackets.
         oldest: the age at which the axis ends.
     """
     said = []
@@ -38,7 +41,7 @@ def weights_by_age(
                 markevery=[*range(4), *range(oldest // 12, len(weights), oldest // 12)],
                 markersize=6,
                 markerfacecolor="none",
-                label=f"{name} ({share:.0%} older than {old})",
+                label=f"{name} ({share:.0%})",
                 **look,
             )
             said.append(
@@ -48,7 +51,12 @@ def weights_by_age(
         ax.set(xlabel="age of the gradient, in steps", ylabel="weight in the step taken now")
         ax.set(yscale="log", xlim=(-oldest / 60, 1.01 * oldest), ylim=(8e-4, 1.5))
         ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        figure.legend(loc="outside upper center", ncols=1 if len(curves) < 3 else 2)
+        figure.legend(
+            loc="outside upper center",
+            ncols=1 if len(curves) < 3 else 2,
+            title=f"in brackets: share of the weight on gradients older than {old} steps",
+            title_fontsize="small",
+        )
     figure.alt = (
         "Weight of a past gradient against its age, on a logarithmic scale, on which an "
         f"exponential is a straight line. The curves are: {'; '.join(said)}."
@@ -121,7 +129,7 @@ def slots_over_time(runs: Mapping[str, Lifetimes], mark: int | None = None) -> P
                 ages[name].numpy(),
                 aspect="auto",
                 interpolation="none",
-                cmap="cividis",
+                cmap=plt.get_cmap("cividis", SHADES),
                 vmin=0,
                 vmax=oldest,
                 extent=(-0.5, len(norms) - 0.5, len(ages[name]) + 0.5, 0.5),
