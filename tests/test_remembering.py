@@ -367,13 +367,17 @@ def test_agreement_by_decay():
 
 def test_after_bad_batch():
     runs = [Course([0, 5], [2.0, last], []) for last in (1.0, 0.5)]
-    figure = plots.after_bad_batch({"lr 1": {"SGD": runs}, "lr 2": {"SGD": runs[:1]}}, bad=3)
+    high = {"SGD": [Course([0, 5], [3.0, 1.0], [])], "C": [Course([0, 5], [2.0, 1.0], [])]}
+    figure = plots.after_bad_batch({"lr 1": {"SGD": runs}, "lr 2": high}, bad=3)
     left, right = figure.axes
     assert left.lines[0].get_ydata() == pytest.approx([2.0, 0.75])
     assert right.get_title() == "lr 2"
     assert list(left.lines[-1].get_xdata()) == [3, 3]
+    assert left.get_ylim() == right.get_ylim()
+    assert left.get_ylim()[1] > 3  # the highest loss of any panel is in sight
     assert "bad mini-batch at step 3" in figure.alt
-    assert figure.alt.endswith("with lr 1: SGD 0.8; with lr 2: SGD 1.0.")
+    assert figure.alt.endswith("with lr 1: SGD 0.8; with lr 2: SGD 1.0, C 1.0.")
+    assert "Right after that step it rises most for SGD (lr 1) and C (lr 2)." in figure.alt
 
 
 # ------------------------------------------------------------------------------ widgets

@@ -198,6 +198,11 @@ def agreement_by_decay(found: Mapping[str, Mapping[float, Sequence[float]]]) -> 
     return figure
 
 
+def _rise(runs: Sequence[Course], bad: int) -> float:
+    after = next(i for i, step in enumerate(runs[0].steps) if step > bad)
+    return mean(run.losses[after] - run.losses[after - 1] for run in runs)
+
+
 def after_bad_batch(runs: Mapping[str, Mapping[str, Sequence[Course]]], bad: int = 100) -> Picture:
     """Validation loss over the steps of trainings with a bad mini-batch: mean and range of seeds.
 
@@ -205,19 +210,20 @@ def after_bad_batch(runs: Mapping[str, Mapping[str, Sequence[Course]]], bad: int
         runs: by the panel's title and by name, at most four names, one course for each seed.
         bad: the step with the bad mini-batch.
     """
-    said = []
+    said, jumps = [], []
     with plt.rc_context(STYLE):
         figure, axes = subplots(1, len(runs), figsize=(8, 4), sharey=True, squeeze=False)
         for ax, (title, panel) in zip(axes[0], runs.items()):
             for name, look in looks(panel):
                 losses = zip(*(run.losses for run in panel[name]))
                 band(ax, panel[name][0].steps, losses, label=name, **look)
-            ax.axvline(bad, color=GREY, linewidth=1)
-            ax.set(xlabel="step", ylim=(0, None))
+            ax.axvline(bad, color=GREY, linewidth=1, linestyle=":", zorder=0)
+            ax.set(xlabel="step")
             ax.set_title(title, fontsize="medium")
             ends = (f"{n} {mean(r.losses[-1] for r in panel[n]):.1f}" for n in panel)
             said.append(f"{title}: {', '.join(ends)}")
-        axes[0, 0].set(ylabel="validation loss")
+            jumps.append(f"{max(panel, key=lambda n: _rise(panel[n], bad))} ({title})")
+        axes[0, 0].set(ylabel="validation loss", ylim=(0, None))  # of all panels, all drawn
         figure.legend(
             *axes[0, 0].get_legend_handles_labels(),
             loc="outside upper center",
@@ -227,6 +233,7 @@ def after_bad_batch(runs: Mapping[str, Mapping[str, Sequence[Course]]], bad: int
         )
     figure.alt = (
         f"Validation loss over the steps, with a bad mini-batch at step {bad}, one panel for each "
-        f"learning rate. At the end it is, with {'; with '.join(said)}."
+        f"learning rate. Right after that step it rises most for {' and '.join(jumps)}. At the end "
+        f"it is, with {'; with '.join(said)}."
     )
     return figure
