@@ -16,7 +16,8 @@ class Course(NamedTuple):
     """The course of a training.
 
     Attributes:
-        steps: at which the validation loss was taken, before that step.
+        steps: at which the validation loss was taken, before that step; those right after the
+            spoilt mini-batch are among them.
         losses: the validation loss at each of them, and at the end the final one; in nats.
         norms: for each step the sum of the norms of its gradient's tensors.
     """
@@ -48,7 +49,8 @@ def course(
         bad: the step with the spoilt mini-batch; None: no step has one.
         steps: in all.
         factor: how much too bright the bad pictures are.
-        every: how often the validation loss is taken, in steps.
+        every: how often the validation loss is taken, in steps. After the spoilt mini-batch it
+            is taken at each of so many steps, or a short jump would not be seen.
     """
     model = network(seed=seed)
     optimizer = make(model.parameters(), lr)
@@ -58,7 +60,7 @@ def course(
     for step in range(steps):
         if not batches:
             batches = list(torch.randperm(len(data.train.y), generator=order).split(50))
-        if step % every == 0:
+        if step % every == 0 or (bad is not None and bad < step <= bad + every):
             found.steps.append(step)
             found.losses.append(evaluate(model, data.validation)[0])
         batch = batches.pop(0)

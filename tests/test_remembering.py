@@ -1,5 +1,6 @@
 """What optimizers remember: weights, slots, a bad mini-batch; their figures, explorers, checks."""
 
+import heapq
 import math
 
 import matplotlib
@@ -267,7 +268,8 @@ def test_course(tiny):
 
     clean = course(sgd, 0.1, 3, tiny, bad=None, steps=6, every=2)
     spoilt = course(sgd, 0.1, 3, tiny, bad=3, steps=6, every=2)
-    assert clean.steps == spoilt.steps == [0, 2, 4, 6]
+    assert clean.steps == [0, 2, 4, 6]
+    assert spoilt.steps == [0, 2, 4, 5, 6]  # 4 and 5 come right after step 3
     assert clean.losses[:2] == spoilt.losses[:2]
     assert clean.norms[:3] == spoilt.norms[:3]
     assert spoilt.norms[3] > 1.5 * clean.norms[3]
@@ -295,9 +297,10 @@ def test_weights_by_age():
     assert drawn[:2] == [1.0, 0.5]
     assert math.isnan(drawn[2])
     assert [t.get_text() for t in figure.legends[0].texts] == [
-        "one (25% older than 1)",
-        "two (50% older than 1)",
+        "one (25%)",
+        "two (50%)",
     ]
+    assert figure.legends[0].get_title().get_text().endswith("on gradients older than 1 steps")
     assert "one, now 1, one step ago 0.5, and 25% of the weight on gradients older than 1" in (
         figure.alt
     )
@@ -364,13 +367,17 @@ def test_agreement_by_decay():
 
 def test_after_bad_batch():
     runs = [Course([0, 5], [2.0, last], []) for last in (1.0, 0.5)]
-    figure = plots.after_bad_batch({"lr 1": {"SGD": runs}, "lr 2": {"SGD": runs[:1]}}, bad=3)
+    high = {"SGD": [Course([0, 5], [3.0, 1.0], [])], "C": [Course([0, 5], [2.0, 1.0], [])]}
+    figure = plots.after_bad_batch({"lr 1": {"SGD": runs}, "lr 2": high}, bad=3)
     left, right = figure.axes
     assert left.lines[0].get_ydata() == pytest.approx([2.0, 0.75])
     assert right.get_title() == "lr 2"
     assert list(left.lines[-1].get_xdata()) == [3, 3]
+    assert left.get_ylim() == right.get_ylim()
+    assert left.get_ylim()[1] > 3  # the highest loss of any panel is in sight
     assert "bad mini-batch at step 3" in figure.alt
-    assert figure.alt.endswith("with lr 1: SGD 0.8; with lr 2: SGD 1.0.")
+    assert figure.alt.endswith("with lr 1: SGD 0.8; with lr 2: SGD 1.0, C 1.0.")
+    assert "Right after that step it rises most for SGD (lr 1) and C (lr 2)." in figure.alt
 
 
 # ------------------------------------------------------------------------------ widgets
@@ -590,6 +597,32 @@ def swapped(entries, *_):
     return [(p, entries[-1 - i][1]) for i, (p, _) in enumerate(entries)]
 
 
+def replaces_in_its_place(memory, norm, gradient, topC, decay):
+    memory = list(memory)
+    if math.isfinite(norm):
+        goes = min(range(len(memory)), key=lambda i: memory[i][0], default=None)
+        if len(memory) < topC:
+            memory.append((norm, gradient.clone()))
+        elif norm > memory[goes][0]:
+            memory[goes] = (norm, gradient.clone())
+    return [(priority * decay, kept) for priority, kept in memory]
+
+
+def heap_of_pairs(memory, norm, gradient, topC, decay):
+    if math.isfinite(norm):
+        if len(memory) < topC:
+            heapq.heappush(memory, (norm, gradient.clone()))
+        elif norm > memory[0][0]:
+            heapq.heapreplace(memory, (norm, gradient.clone()))
+    return [(priority * decay, kept) for priority, kept in memory]
+
+
+def into_a_pair(memory, norm, gradient, topC, decay):
+    memory.append((norm, gradient.clone()))
+    memory[0][0] *= decay
+    return memory
+
+
 REMEMBER = {
     "gradient that came in was changed": zeroed,
     "gives back None": lambda *_: None,
@@ -600,6 +633,9 @@ REMEMBER = {
     "the very tensor that came in": lambda memory, norm, gradient, *_: [(norm, gradient[:])],
     "ZeroDivisionError": lambda *_: 1 / 0,
     "are right, but stand with other gradients": changed(swapped),
+    "with other gradients. Of equal priorities, does the oldest go?": replaces_in_its_place,
+    "min, sort, remove and heapq compare the tensors": heap_of_pairs,
+    "A pair cannot be changed": into_a_pair,
     "after gradient 1, of norm 4, the priorities should be [2.0], and yours are [6.0]": changed(
         lambda found, *_: [(3 * p, g) for p, g in found]
     ),

@@ -39,7 +39,7 @@ def _remember(answer: Remember) -> str:
     try:
         mine, wrong = _told(answer)
     except Exception as error:  # whatever the answer does, the notebook goes on
-        return f"Not yet: it stopped with {type(error).__name__}: {error}"
+        return f"Not yet: it stopped with {type(error).__name__}: {error}{_hint(error)}"
     if wrong:
         return f"Not yet: {wrong}"
     wanted, _ = _told(_library())
@@ -54,6 +54,18 @@ def _remember(answer: Remember) -> str:
     return f"Not yet: {_first_difference(mine, wanted)}."
 
 
+def _hint(error: Exception) -> str:
+    if "ambiguous" in str(error):
+        return (
+            " (Something compares gradients. Of two pairs with equal priorities, min, sort, remove "
+            "and heapq compare the tensors: compare the priorities alone, as with key=lambda "
+            "entry: entry[0], and take out by place.)"
+        )
+    if "item assignment" in str(error):
+        return " (A pair cannot be changed: make a new one, (priority * decay, gradient).)"
+    return ""
+
+
 def _first_difference(mine: Trace, wanted: Trace) -> str:
     story, step = next(
         (i, k)
@@ -65,7 +77,11 @@ def _first_difference(mine: Trace, wanted: Trace) -> str:
     values, others = ([round(row[0], 4) for row in t[story][step]] for t in (wanted, mine))
     reads = f"the priorities should be {values}, and yours are {others}"
     if values == others:
-        reads = f"the priorities {values} are right, but stand with other gradients"
+        reads = (
+            f"the priorities {values} are right, but stand with other gradients. Of equal "
+            "priorities, does the oldest go? (A newcomer put in the place of the one that goes "
+            "upsets the order in which they came)"
+        )
     return (
         f"{what} (topC = {topC}, decay = {decay:g}): after gradient {step + 1}, of norm "
         f"{norms[step]:g}, {reads}"

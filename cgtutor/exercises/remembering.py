@@ -157,6 +157,17 @@ def _typical_steps() -> Mapping[str, Step]:
         "β · 0 + g, which is g.": _step(
             lambda old, g, beta, lr: torch.zeros_like(g) if old is None else right(old, g, beta, lr)
         ),
+        "the first velocity is βg + g. Before the first step there is none: take 0 in its place, "
+        "not the gradient.": _step(
+            lambda old, g, beta, lr: right(g if old is None else old, g, beta, lr)
+        ),
+        "what you keep is the last gradient, so the next step knows one gradient, none older. "
+        "Keep the whole velocity, βv + g.": _step(
+            lambda old, g, beta, lr: torch.stack(
+                [g, beta * (0 * g if old is None else old[0]) + g]
+            ),
+            lambda v, g, beta, lr: lr * v[1],
+        ),
         "the first step has no velocity to go on: it moves along g, but does not keep it.": _step(
             lambda old, g, beta, lr: (
                 torch.zeros_like(g) if old is None else right(old, g, beta, lr)

@@ -14,6 +14,8 @@ from cgtutor.plots.style import BLUE, GREY, LOOKS, ORANGE, STYLE, Picture, band,
 from cgtutor.remembering import Moments, slots, steps_kept
 from cgtutor.training import Lifetimes
 
+SHADES = 64  #: of ages: few enough that a picture of 128 colours has each of them
+
 
 def weights_by_age(
     curves: Mapping[str, Sequence[float]], old: int = 10, oldest: int = 60
@@ -23,7 +25,8 @@ def weights_by_age(
     Args:
         curves: by name, at most four, the weights of the gradients of age 0, 1, and so on, as
             far back as there are any.
-        old: in the legend stands how much of the weight lies on gradients older than this.
+        old: in the legend stands how much of the weight lies on gradients older than this, in
+            brackets.
         oldest: the age at which the axis ends.
     """
     said = []
@@ -38,7 +41,7 @@ def weights_by_age(
                 markevery=[*range(4), *range(oldest // 12, len(weights), oldest // 12)],
                 markersize=6,
                 markerfacecolor="none",
-                label=f"{name} ({share:.0%} older than {old})",
+                label=f"{name} ({share:.0%})",
                 **look,
             )
             said.append(
@@ -48,7 +51,12 @@ def weights_by_age(
         ax.set(xlabel="age of the gradient, in steps", ylabel="weight in the step taken now")
         ax.set(yscale="log", xlim=(-oldest / 60, 1.01 * oldest), ylim=(8e-4, 1.5))
         ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        figure.legend(loc="outside upper center", ncols=1 if len(curves) < 3 else 2)
+        figure.legend(
+            loc="outside upper center",
+            ncols=1 if len(curves) < 3 else 2,
+            title=f"in brackets: share of the weight on gradients older than {old} steps",
+            title_fontsize="small",
+        )
     figure.alt = (
         "Weight of a past gradient against its age, on a logarithmic scale, on which an "
         f"exponential is a straight line. The curves are: {'; '.join(said)}."
@@ -121,7 +129,7 @@ def slots_over_time(runs: Mapping[str, Lifetimes], mark: int | None = None) -> P
                 ages[name].numpy(),
                 aspect="auto",
                 interpolation="none",
-                cmap="cividis",
+                cmap=plt.get_cmap("cividis", SHADES),
                 vmin=0,
                 vmax=oldest,
                 extent=(-0.5, len(norms) - 0.5, len(ages[name]) + 0.5, 0.5),
@@ -190,6 +198,11 @@ def agreement_by_decay(found: Mapping[str, Mapping[float, Sequence[float]]]) -> 
     return figure
 
 
+def _rise(runs: Sequence[Course], bad: int) -> float:
+    after = next(i for i, step in enumerate(runs[0].steps) if step > bad)
+    return mean(run.losses[after] - run.losses[after - 1] for run in runs)
+
+
 def after_bad_batch(runs: Mapping[str, Mapping[str, Sequence[Course]]], bad: int = 100) -> Picture:
     """Validation loss over the steps of trainings with a bad mini-batch: mean and range of seeds.
 
@@ -197,19 +210,20 @@ def after_bad_batch(runs: Mapping[str, Mapping[str, Sequence[Course]]], bad: int
         runs: by the panel's title and by name, at most four names, one course for each seed.
         bad: the step with the bad mini-batch.
     """
-    said = []
+    said, jumps = [], []
     with plt.rc_context(STYLE):
         figure, axes = subplots(1, len(runs), figsize=(8, 4), sharey=True, squeeze=False)
         for ax, (title, panel) in zip(axes[0], runs.items()):
             for name, look in looks(panel):
                 losses = zip(*(run.losses for run in panel[name]))
                 band(ax, panel[name][0].steps, losses, label=name, **look)
-            ax.axvline(bad, color=GREY, linewidth=1)
-            ax.set(xlabel="step", ylim=(0, None))
+            ax.axvline(bad, color=GREY, linewidth=1, linestyle=":", zorder=0)
+            ax.set(xlabel="step")
             ax.set_title(title, fontsize="medium")
             ends = (f"{n} {mean(r.losses[-1] for r in panel[n]):.1f}" for n in panel)
             said.append(f"{title}: {', '.join(ends)}")
-        axes[0, 0].set(ylabel="validation loss")
+            jumps.append(f"{max(panel, key=lambda n: _rise(panel[n], bad))} ({title})")
+        axes[0, 0].set(ylabel="validation loss", ylim=(0, None))  # of all panels, all drawn
         figure.legend(
             *axes[0, 0].get_legend_handles_labels(),
             loc="outside upper center",
@@ -219,6 +233,7 @@ def after_bad_batch(runs: Mapping[str, Mapping[str, Sequence[Course]]], bad: int
         )
     figure.alt = (
         f"Validation loss over the steps, with a bad mini-batch at step {bad}, one panel for each "
-        f"learning rate. At the end it is, with {'; with '.join(said)}."
+        f"learning rate. Right after that step it rises most for {' and '.join(jumps)}. At the end "
+        f"it is, with {'; with '.join(said)}."
     )
     return figure
