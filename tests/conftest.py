@@ -1,10 +1,13 @@
 """Fixtures and settings for all tests."""
 
 import hypothesis
+import matplotlib
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from optimizers import CLASSES
 
+matplotlib.use("agg")
 collect_ignore = ["benchmarks"]  # scripts: a speed is measured, not asserted
 
 hypothesis.settings.register_profile("here", deadline=None, print_blob=True, derandomize=True)
@@ -18,9 +21,10 @@ def optimizer_class(request):
 
 @pytest.fixture(autouse=True)
 def _no_setting_leaks():
-    """What a test sets globally in torch ends with it."""
+    """What a test sets globally in torch ends with it, and so do its figures."""
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     torch.manual_seed(0)
     yield
     torch.set_num_threads(threads)
     torch.set_default_dtype(dtype)
+    plt.close("all")

@@ -5,8 +5,6 @@ import io
 import math
 import re
 
-import matplotlib
-import matplotlib.pyplot as plt
 import pytest
 import torch
 from torch.optim import SGD, Adam
@@ -17,14 +15,6 @@ from cgtutor.exercises.choosing import _CASES, _TRIALS
 from cgtutor.optim_eff import Adam_C_eff
 from cgtutor.toys import Data, Split, digits
 from cgtutor.training import Curves, sweep
-
-matplotlib.use("agg")
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
 
 
 @pytest.fixture(scope="module")

@@ -67,8 +67,6 @@ from cgtutor.classification.batch import exponential
 from cgtutor.plots.style import Picture
 from cgtutor.toys import network
 
-matplotlib.use("agg")
-
 
 @pytest.fixture(autouse=True)
 def _double_precision_and_no_figures_left():

@@ -25,14 +25,6 @@ from cgtutor.training import (
     train,
 )
 
-matplotlib.use("agg")
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
-
 
 @pytest.fixture(scope="module")
 def tiny():

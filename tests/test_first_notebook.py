@@ -4,7 +4,6 @@ import importlib.metadata
 import platform
 import re
 
-import matplotlib
 import matplotlib.pyplot as plt
 import nbformat
 import pytest
@@ -14,7 +13,6 @@ from test_project import NOTEBOOKS, README
 from cgtutor import course, exercises, plots
 from cgtutor.exercises import machine
 
-matplotlib.use("agg")
 TEXTS = {
     path.name: "\n\n".join(
         cell.source

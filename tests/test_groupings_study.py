@@ -1,6 +1,5 @@
 """What the notebook on groupings is made of: data, trainings, figures, explorer, checks."""
 
-import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 import torch
@@ -42,8 +41,6 @@ from cgtutor.groupings_study import (
     train,
 )
 from cgtutor.toys import digits
-
-matplotlib.use("agg")
 
 
 @pytest.fixture(autouse=True)

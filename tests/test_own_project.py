@@ -3,7 +3,6 @@
 import math
 from itertools import pairwise
 
-import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 import torch
@@ -37,8 +36,6 @@ from cgtutor.own_project import (
 )
 from cgtutor.toys import Split
 from cgtutor.training import Curves
-
-matplotlib.use("agg")
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 import heapq
 import math
 
-import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 import torch
@@ -33,14 +32,6 @@ from cgtutor.remembering import (
 )
 from cgtutor.toys import Data, Split, digits, network
 from cgtutor.training import Lifetimes, replay
-
-matplotlib.use("agg")
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
 
 
 @pytest.fixture(scope="module")

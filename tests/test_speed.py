@@ -1,21 +1,11 @@
 """What notebook 07 is made of: the queue, the count of words, the stopwatch, the check."""
 
-import matplotlib
-import matplotlib.pyplot as plt
 import pytest
 import torch
 from torch.optim import SGD
 
 from cgtutor import SGD_C, exercises, plots, widgets
 from cgtutor.speed import queue, running_sum_errors, step_times, words
-
-matplotlib.use("agg")
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
 
 
 def test_queue_by_hand():

@@ -2,7 +2,6 @@
 
 import math
 
-import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 import torch
@@ -29,8 +28,6 @@ from cgtutor.surfaces import (
     sweep,
     table,
 )
-
-matplotlib.use("agg")
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 import math
 
-import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 import torch
@@ -36,8 +35,6 @@ from cgtutor.surgery import (
     vaccinated,
 )
 from cgtutor.toys import Split, digits
-
-matplotlib.use("agg")
 
 
 @pytest.fixture(autouse=True)
