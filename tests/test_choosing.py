@@ -337,6 +337,8 @@ WRONG = {
     "the logarithm of the ratio alone": lambda r, d: math.floor(math.log(r)) + 1,
     "the sign: the logarithm of a decay": lambda r, d: math.ceil(math.log(r) / math.log(d)),
     "the share 1 − decay of what is left": lambda r, d: math.floor((r - 1) / (r * (1 - d))) + 1,
+    "go down to 0.5: divide by log": lambda r, d: math.log(r) / (1 - d),
+    "rounded right, but from the approximation": lambda r, d: math.ceil(math.log(r) / (1 - d)),
     "how far an average": lambda r, d: round(1 / (1 - d)),
     "square of the ratio": lambda r, d: math.floor(2 * exact(r, d)) + 1,
     "it goes at step 13. Yours is 50": lambda r, d: 50,
@@ -422,6 +424,10 @@ WRONG_CHOICES = {
     "exactly as many bytes as ": lambda t, b: best(t, b - 1),
     "None is the answer, and yours keeps 16 bytes": lambda t, b: best(t, max(b, 16)),
     "where nothing fits it stopped with ValueError": lambda t, b: min(fitting(t, b), key=loss),
+    "where nothing fits it stopped with IndexError": lambda t, b: sorted(fitting(t, b), key=loss)[
+        0
+    ],
+    "after a dot: trial.bytes": lambda t, b: [trial for trial in t if trial["bytes"] <= b],
     "leave the list that comes in as it is": empties,
     "Not yet: it stopped with ValueError: ": lambda t, b: [].index(0) if b > 10 else None,
     "it stopped with TypeError": lambda trials: trials[0],

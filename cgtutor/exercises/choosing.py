@@ -148,6 +148,12 @@ def _typical_survivals() -> Mapping[str, Survival]:
         ),
         "1 / (1 − decay) is how far an average with this decay looks back. The ratio has to come "
         "in": lambda r, d: math.floor(1 / (1 - d) + 1e-9),
+        "that is the approximation for decays near 1, and here they go down to 0.5: divide by "
+        "log(1 / decay), not by 1 − decay": lambda r, d: math.log(r) / (1 - d),
+        "rounded right, but from the approximation for decays near 1, and here they go down to "
+        "0.5: divide by log(1 / decay), not by 1 − decay": lambda r, d: (
+            math.floor(math.log(r) / (1 - d)) + 1
+        ),
         "these steps are too many for one power of the decay a step; is it the gradient's norm "
         "that was compared, or the square of the ratio?": lambda r, d: (
             math.floor(2 * exact(r, d)) + 1
@@ -201,16 +207,22 @@ def _best_within(answer: Choose) -> str:
             given = list(_TRIALS)
             try:
                 found = answer(given, limit)
-            except ValueError as error:
+            except (IndexError, ValueError) as error:
                 if limit > 10:
                     raise
-                return f"Not yet: {case} it stopped with ValueError: {error}. Give back None there."
+                return (
+                    f"Not yet: {case} it stopped with {type(error).__name__}: {error}. Give back "
+                    "None there."
+                )
             if given != _TRIALS:
                 return "Not yet: leave the list that comes in as it is; make a new one."
             if wrong := _wrong_choice(found, limit):
                 return f"Not yet: {case} (limit {limit}): {wrong}"
     except Exception as error:  # whatever the answer does, the notebook goes on
-        return f"Not yet: it stopped with {type(error).__name__}: {error}"
+        hint = ""
+        if "indices must be integers" in str(error):
+            hint = ". What a trial holds comes after a dot: trial.bytes"
+        return f"Not yet: it stopped with {type(error).__name__}: {error}{hint}"
     return f"Right! The best that fits, for {len(cases)} limits."
 
 

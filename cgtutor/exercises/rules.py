@@ -54,7 +54,8 @@ def _aggregate_by_rule(answer: Aggregate) -> str:
         except Exception as error:  # whatever the answer does, the notebook goes on
             hint = " An empty memory needs a case of its own."
             if slots:
-                hint = f" {_OVER_GRADIENTS}" if gradient.dim() > 1 else ""
+                shapes = gradient.dim() > 1 or isinstance(error, RuntimeError)
+                hint = f" {_OVER_GRADIENTS}" if shapes else ""
             return f"Not yet: {where}: it stopped with {type(error).__name__}: {error}.{hint}"
         if found is None:
             return f"Not yet: {where}: it gives back None; is the word `return` missing?"
@@ -223,7 +224,8 @@ def _adamw_step(variant: str) -> Step:
             rate = {"flipped": -lr, "no lr": 1.0, "forgotten": 0.0, "coupled": 0.0, "bare": 0.0}
             return p * (1 - rate.get(variant, lr) * decay)
 
-        a = memory.aggregate(g, "sum" if variant == "sum" else "mean", kappa)
+        rule = variant if variant in ("sum", "mid") else "mean"
+        a = memory.aggregate(g, rule, 1.0 if variant == "no kappa" else kappa)
         a = g if variant in ("bare", "no memory", "only square") else a
         a = a + decay * p if variant == "coupled" else a
         squared = g if variant in ("bare", "no memory", "only first") else a
@@ -254,6 +256,8 @@ _TYPICAL = {
     "goes into avg_sq as well.",
     "only square": "the aggregate goes into avg_sq alone; it goes into avg as well.",
     "sum": "this is the rule 'sum'; the exercise asks for 'mean'.",
+    "mid": "this is the rule 'mid'; the exercise asks for 'mean'.",
+    "no kappa": "κ is left out; without it, memory.aggregate takes κ = 1.",
     "uphill": "the step goes uphill: p minus lr times the ratio.",
 }
 

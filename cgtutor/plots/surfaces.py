@@ -81,7 +81,8 @@ def aggregate_arrows(gradient: Tensor, slots: Sequence[Tensor], kappa: float = 1
             name, _, formula = title.partition(": ")
             ax.set_title(f"{name}\n{formula}", fontsize="small")
             length = f"{result.norm():.2f}"
-            ax.set_xlabel(f"{_pair(result)}\nlength {length}", fontsize="small")
+            told = f"first parameter\n{_pair(result)}\nlength {length}"
+            ax.set_xlabel(told, fontsize="small")
             ax.tick_params(labelsize="small")
         axes[0].set_ylabel("second parameter", fontsize="small")
         handles = [
@@ -138,7 +139,8 @@ def trajectories(
     """Paths on contour lines of surfaces, and how far above the lowest minimum they are.
 
     For each surface a map and, with several surfaces below it and with one beside it, the heights
-    step by step. Markers stand on the map and on the curves after every tenth of the steps.
+    step by step. Markers stand on the map and on the curves after every tenth of the steps. With
+    one surface the legend has the heights at the end.
 
     Args:
         panels: by the name of the surface (one of ``SURFACES``), by the name of the curve, the
@@ -147,6 +149,11 @@ def trajectories(
         notes: by the name of the surface, a line to stand below it.
     """
     count = len(panels)
+    steps = len(next(iter(next(iter(panels.values())).values()))) - 1
+    ends = {
+        name: [f"{c} ({in_words(SURFACES[name].height(p[-1]).item())})" for c, p in paths.items()]
+        for name, paths in panels.items()
+    }
     with plt.rc_context(BY_HAND):
         if count == 1:
             figure, axes = subplots(1, 2, figsize=(8, 3.9))
@@ -173,6 +180,10 @@ def trajectories(
         grid[0][1].set_ylabel("height above lowest minimum", fontsize="small")
         names = list(next(iter(panels.values())))
         handles = [Line2D([], [], markersize=5, **look) for _, look in looks(names)]
+        shown = "★ lowest minimum   + other minimum   ● start"
+        if count == 1:
+            names = ends[next(iter(panels))]
+            shown += f"   (height after {steps} steps)"
         legend = figure.legend(
             handles,
             names,
@@ -180,16 +191,14 @@ def trajectories(
             ncols=4,
             fontsize="small",
             columnspacing=1.2,
-            title=f"{title}\n★ lowest minimum   + other minimum   ● start",
+            title=f"{title}\n{shown}",
             title_fontsize="small",
         )
         legend.get_title().set_multialignment("center")
-    steps = len(next(iter(next(iter(panels.values())).values()))) - 1
     told = []
     for name, paths in panels.items():
-        ends = [f"{c} ({in_words(SURFACES[name].height(p[-1]).item())})" for c, p in paths.items()]
         start = _pair(next(iter(paths.values()))[0])
-        told.append(f"{name} from {start}: " + ", ".join(ends))
+        told.append(f"{name} from {start}: " + ", ".join(ends[name]))
     figure.alt = (
         f"Paths on contour lines, and height above the lowest minimum by step. Heights after "
         f"{steps} steps, " + "; ".join(told) + "."
