@@ -9,6 +9,27 @@ import matplotlib.pyplot as plt
 from cgtutor.plots import Picture
 
 
+def slider(
+    text: str,
+    value: float,
+    low: float,
+    high: float,
+    step: float,
+    kind: type[ipywidgets.Widget] = ipywidgets.FloatSlider,
+) -> ipywidgets.Widget:
+    """A slider with room for a long description, which reports when it comes to rest."""
+    return kind(
+        value=value,
+        min=low,
+        max=high,
+        step=step,
+        description=text,
+        continuous_update=False,
+        style={"description_width": "9em"},
+        layout={"width": "30em"},
+    )
+
+
 class Explorer(ipywidgets.VBox):
     """Sliders above a figure that is drawn anew whenever one of them moves.
 

@@ -8,7 +8,7 @@ from cgtutor import plots
 from cgtutor.plots.style import Picture
 from cgtutor.remembering import memory_weights, momentum_weights, with_spike
 from cgtutor.training import replay
-from cgtutor.widgets.explorer import Explorer
+from cgtutor.widgets.explorer import Explorer, slider
 
 
 def weights_explorer(norms: Sequence[float]) -> Explorer:
@@ -48,26 +48,13 @@ def slots_explorer(norms: Sequence[float]) -> Explorer:
         lives = replay(with_spike(norms, step, height), topC, decay)
         return plots.slots_over_time({f"topC = {topC}, decay = {decay:g}": lives}, mark=step)
 
-    def slider(kind: type, text: str, *values: float) -> ipywidgets.Widget:
-        value, low, high, step = values
-        return kind(
-            value=value,
-            min=low,
-            max=high,
-            step=step,
-            description=text,
-            continuous_update=False,
-            style={"description_width": "8em"},
-            layout={"width": "30em"},
-        )
-
     return Explorer(
         draw,
         {
-            "topC": slider(ipywidgets.IntSlider, "topC", 10, 1, 20, 1),
-            "decay": slider(ipywidgets.FloatSlider, "decay", 0.99, 0, 1, 0.01),
-            "height": slider(ipywidgets.FloatSlider, "times its norm", 10, 0, 100, 1),
-            "step": slider(ipywidgets.IntSlider, "step of the spike", 40, 0, len(norms) - 1, 1),
+            "topC": slider("topC", 10, 1, 20, 1, ipywidgets.IntSlider),
+            "decay": slider("decay", 0.99, 0, 1, 0.01),
+            "height": slider("times its norm", 10, 0, 100, 1),
+            "step": slider("step of the spike", 40, 0, len(norms) - 1, 1, ipywidgets.IntSlider),
         },
         goal="the spike of height 10 at step 40 shall be gone after at most 30 steps, and still at "
         "least 12 of the 120 gradients shall be turned away.",

@@ -2,24 +2,9 @@
 
 import math
 
-import ipywidgets
-
 from cgtutor import plots
 from cgtutor.surgery import plane
-from cgtutor.widgets.explorer import Explorer
-
-
-def _slider(text: str, value: float, low: float, high: float, step: float) -> ipywidgets.Widget:
-    return ipywidgets.FloatSlider(
-        value=value,
-        min=low,
-        max=high,
-        step=step,
-        description=text,
-        continuous_update=False,
-        style={"description_width": "9em"},
-        layout={"width": "30em"},
-    )
+from cgtutor.widgets.explorer import Explorer, slider
 
 
 def aggregates_explorer() -> Explorer:
@@ -35,11 +20,11 @@ def aggregates_explorer() -> Explorer:
     return Explorer(
         draw,
         {
-            "angle2": _slider("angle of g₂", 130, -180, 180, 5),
-            "length2": _slider("length of g₂", 1.2, 0, 3, 0.1),
-            "angle3": _slider("angle of g₃", -100, -180, 180, 5),
-            "length3": _slider("length of g₃", 0, 0, 3, 0.1),
-            "phi_hat": _slider("φ̂ of GradVac", 0.5, -0.95, 0.95, 0.05),
+            "angle2": slider("angle of g₂", 130, -180, 180, 5),
+            "length2": slider("length of g₂", 1.2, 0, 3, 0.1),
+            "angle3": slider("angle of g₃", -100, -180, 180, 5),
+            "length3": slider("length of g₃", 0, 0, 3, 0.1),
+            "phi_hat": slider("φ̂ of GradVac", 0.5, -0.95, 0.95, 0.05),
         },
         goal="make the vaccine double the length of g₁ (it starts as 1). Then try it with PCGrad.",
     )
@@ -55,10 +40,10 @@ def vaccine_explorer() -> Explorer:
     return Explorer(
         draw,
         {
-            "phi": _slider("cosine φ", -0.3, -0.99, 0.99, 0.01),
-            "phi_hat": _slider("target φ̂", 0.5, -0.99, 0.99, 0.01),
-            "length": _slider("length of g_j", 1.5, 0.1, 3, 0.1),
-            "beta": _slider("β", 0.5, 0, 1, 0.05),
+            "phi": slider("cosine φ", -0.3, -0.99, 0.99, 0.01),
+            "phi_hat": slider("target φ̂", 0.5, -0.99, 0.99, 0.01),
+            "length": slider("length of g_j", 1.5, 0.1, 3, 0.1),
+            "beta": slider("β", 0.5, 0, 1, 0.05),
         },
         goal="at a right angle (φ = 0) and with a g_j of length 1, find the target for which "
         "the weight is exactly 1.",
