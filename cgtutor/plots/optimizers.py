@@ -234,7 +234,8 @@ def bars(
             )
             for (name, x), dash in zip((lines or {}).items(), dashes):
                 ax.axvline(x, color=ORANGE, linestyle=dash, label=name)
-            ax.set(xlabel=xlabel, xlim=(0, longest))
+            ax.set(xlim=(0, longest))
+            ax.set_xlabel(xlabel, fontsize="medium" if len(panels) == 1 else "small")
             ax.set_title(title, fontsize="medium")
             ax.grid(visible=False, axis="y")
         axes[0, 0].invert_yaxis()
