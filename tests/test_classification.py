@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from matplotlib.collections import LineCollection
 from sklearn.datasets import make_classification
 from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
 from sklearn.model_selection import train_test_split
@@ -552,6 +553,7 @@ def test_leads():
     left, right = figure.axes
     assert left.get_title() == "one"
     assert left.containers[0].lines[0].get_xdata().tolist() == [1.0]
+    assert left.get_xlim() == right.get_xlim(), "one scale for both models"
     bar = right.containers[0].lines[2][0].get_segments()[0]
     assert bar[:, 0].tolist() == [-2.5, -1.5]
     assert [label.get_text() for label in left.get_yticklabels()] == ["SGD"]
@@ -591,7 +593,11 @@ def test_boundaries():
     assert [[-1.0, 0.0]] in dots
     assert [[1.0, 2.0]] in dots
     # a boundary for each model that has one: the third says class 1 everywhere
-    assert sum(type(c).__name__ == "QuadContourSet" for c in left.collections) == 2
+    (boundaries,) = [c for c in left.collections if isinstance(c, LineCollection)]
+    first, second = boundaries.get_segments()
+    assert first[:, 0] == pytest.approx(0)
+    assert second[:, 0] == pytest.approx(1)
+    assert {first[:, 1].min(), first[:, 1].max()} == {-3, 3}
     assert "3 trained models" in figure.alt
     assert "SGD: 70 %, SGD_C: 100 %" in figure.alt
 
@@ -615,6 +621,23 @@ def test_boundary_explorer_draws_the_static_figure():
     same = [matplotlib.image.imread(io.BytesIO(b)) for b in (drawn, png.getvalue())]
     assert same[0].shape == same[1].shape
     assert np.abs(same[0][..., :3] - same[1][..., :3]).mean() < 0.02  # colours may be reduced
+
+
+def test_boundary_explorer_trains_only_the_side_that_moved(monkeypatch):
+    trained = []
+
+    def counted(*arguments):
+        trained.append(arguments)
+        return boundary(*arguments)
+
+    monkeypatch.setattr("cgtutor.widgets.classification.boundary", counted)
+    explorer = widgets.boundary_explorer()
+    lr = explorer.children[4]
+    assert len(trained) == 2
+    lr.value = 0.005
+    assert trained[2:] == [("blobs", 0.0, METHODS["SGD"], 0.005)]
+    lr.value = 0.002
+    assert len(trained) == 3, "seen before"
 
 
 def test_explorers_goal():
@@ -672,6 +695,7 @@ WRONG = {
     "'choose on' is 'training', 'validation' or 'test'": plan(choose_on="luck"),
     "after every epoch and reports the best": plan(look_at_test="every epoch"),
     "a choice on the test part in waiting": plan(look_at_test="every learning rate"),
+    "Which part is neither trained on nor reported on?": plan(choose_on="valid"),
     "'look at test' is 'every epoch'": plan(look_at_test=1),
     "Not yet: who always names the larger class is 90 %": plan(measure="accuracy"),
     "with two classes micro-F1 is accuracy": plan(measure="micro-F1"),

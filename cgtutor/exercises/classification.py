@@ -111,7 +111,7 @@ def _unfair(plan: Mapping[str, Any]) -> str:
             "points",
         }
         known = reasons.get(plan["choose on"], "'choose on' is 'training', 'validation' or 'test'")
-        return f"{known}. What is the third part of the data for?"
+        return f"{known}. Which part is neither trained on nor reported on?"
     if plan["look at test"] != "once":
         reasons = {
             "every epoch": "whoever looks at the test part after every epoch and reports the "

@@ -1,5 +1,7 @@
 """Explorers about classifiers with and without a memory."""
 
+from functools import lru_cache
+
 import ipywidgets
 
 from cgtutor import plots
@@ -12,12 +14,13 @@ RATES = (0.001, 0.002, 0.003, 0.004, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 def boundary_explorer() -> Explorer:
     """Boundaries without and with a memory, each side with a learning rate of its own."""
+    trained = lru_cache(maxsize=64)(boundary)  # a move of one side's slider leaves the other's
 
     def draw(shape: str, noise: float, base: str, lr: float, lr_C: float) -> plots.Picture:
         rates = {base: lr, PAIRS[base]: lr_C}
         return plots.boundaries(
             {
-                f"{name}, lr {rate:g}": boundary(shape, noise, METHODS[name], rate)
+                f"{name}, lr {rate:g}": trained(shape, noise, METHODS[name], rate)
                 for name, rate in rates.items()
             }
         )
