@@ -75,6 +75,8 @@ class Trained(NamedTuple):
 def initial_weights(hidden: int, inputs: int, seeds: Sequence[int]) -> list[Array]:
     """Torch's initial weights for each seed: a list of tensors of shape (seeds, ...).
 
+    They are drawn in torch's default dtype, so float32 and float64 give different weights.
+
     Args:
         hidden: number of hidden units; 0 for logistic regression.
         inputs: number of features.
