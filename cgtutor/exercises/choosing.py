@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from cgtutor.choosing import Trial, best_trial, spike
+from cgtutor.exercises.guard import guarded
 
 #: ratio, decay -> how many later steps the large gradient takes part in
 Survival = Callable[[float, float], float]
@@ -23,6 +24,7 @@ def spike_survival(answer: Survival) -> None:
     print(_spike_survival(answer))
 
 
+@guarded
 def _spike_survival(answer: Survival) -> str:
     try:
         found = [_counted(answer, *case) for case in _CASES]
@@ -189,6 +191,7 @@ def best_within(answer: Choose) -> None:
     print(_best_within(answer))
 
 
+@guarded
 def _best_within(answer: Choose) -> str:
     cases = {
         "with some trials above the limit": 100,

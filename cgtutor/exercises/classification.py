@@ -16,6 +16,7 @@ from cgtutor.classification import (
     stacked,
     tune,
 )
+from cgtutor.exercises.guard import guarded
 
 SIDES = ("SGD", "SGD_C")
 KEYS = ("learning rates", "seeds", "data sets", "choose on", "look at test", "measure")
@@ -29,6 +30,7 @@ def fair_comparison(plan: dict[str, Any]) -> None:
     print(_fair_comparison(plan))
 
 
+@guarded
 def _fair_comparison(plan: Any) -> str:
     try:
         wrong = _shape_of_plan(plan) or _unfair(plan)

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cgtutor.exercises.guard import guarded
+
 
 def one_group_for_each_block(partition: Callable[[nn.Sequential], Any]) -> None:
     """Notebook 10: one group of parameters for each direct child of an ``nn.Sequential``."""
@@ -24,6 +26,7 @@ def _blocks(change: str) -> nn.Sequential:
     return net
 
 
+@guarded
 def _one_group_for_each_block(partition: Callable[[nn.Sequential], Any]) -> str:
     cases = ("as it comes", "with frozen parameters", "with a tied weight")
     for case in cases:
@@ -109,6 +112,7 @@ def hidden_conflict(g1: Tensor, g2: Tensor) -> None:
     print(_hidden_conflict(g1, g2))
 
 
+@guarded
 def _hidden_conflict(g1: Any, g2: Any) -> str:
     for name, g in (("g1", g1), ("g2", g2)):
         if not isinstance(g, Tensor) or g.shape != (4,):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cgtutor.exercises.guard import guarded
 from cgtutor.memory import CriticalGradients
 
 #: entries (priority, gradient), norm, gradient, topC, decay -> the new entries
@@ -35,6 +36,7 @@ def remember(answer: Remember) -> None:
     print(_remember(answer))
 
 
+@guarded
 def _remember(answer: Remember) -> str:
     try:
         mine, wrong = _told(answer)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from cgtutor.exercises.guard import guarded
 from cgtutor.memory import CriticalGradients
 from cgtutor.optim import Adam_C
 from cgtutor.toys import digits, network
@@ -18,6 +19,7 @@ def swap_one_word(make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer])
     print(_swap_one_word(make_optimizer))
 
 
+@guarded
 def _swap_one_word(make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]) -> str:
     goal, epochs, seed = 0.30, 20, 100
     model = network(seed=seed)
@@ -52,6 +54,7 @@ def choosy_memory(norms: Sequence[float], decay: float) -> None:
     print(_choosy_memory(norms, decay))
 
 
+@guarded
 def _choosy_memory(norms: Sequence[float], decay: float) -> str:
     try:
         memory = replay(norms, 10, decay).memory
@@ -72,6 +75,7 @@ def branch_free_insert(insert: Insert) -> None:
     print(_branch_free_insert(insert))
 
 
+@guarded
 def _branch_free_insert(insert: Insert) -> str:
     cases: dict[str, list[float]] = {  # norms, one a step; topC = 2, decay = 0.5
         "with the norms 4, 1, 3, 0.2": [4, 1, 3, 0.2],

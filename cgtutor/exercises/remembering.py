@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.optim import SGD
 
+from cgtutor.exercises.guard import guarded
+
 #: parameters, velocities (empty at first), learning rate, β: changes the parameters in place
 Step = Callable[[list[Tensor], dict[Any, Any], float, float], object]
 
@@ -25,6 +27,7 @@ def momentum_step(step: Step) -> None:
     print(_momentum_step(step))
 
 
+@guarded
 def _momentum_step(step: Step) -> str:
     for name, trainings in {
         "": _TRAININGS[:3],

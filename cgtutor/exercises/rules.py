@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
+from cgtutor.exercises.guard import guarded
 from cgtutor.memory import AGGREGATES, CriticalGradients
 from cgtutor.optim import AdamW_C
 
@@ -32,6 +33,7 @@ _OVER_GRADIENTS = (
 )
 
 
+@guarded
 def _aggregate_by_rule(answer: Aggregate) -> str:
     g = torch.tensor([4.0, -2.0])
     three = [torch.tensor([3.0, 0.0]), torch.tensor([0.0, 6.0]), torch.tensor([6.0, 12.0])]
@@ -258,6 +260,7 @@ _TYPICAL = {
 }
 
 
+@guarded
 def _adamw_with_memory(answer: Step) -> str:
     steps = 4
     try:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cgtutor.aggregation.vaccine import HIGHEST_TARGET
+from cgtutor.exercises.guard import guarded
 from cgtutor.multitask import cosines
 from cgtutor.surgery import plane, trace
 
@@ -17,6 +18,7 @@ def cosine_matrix(answer: Callable[[Tensor], Tensor]) -> None:
     print(_cosine_matrix(answer))
 
 
+@guarded
 def _cosine_matrix(answer: Callable[[Tensor], Tensor]) -> str:
     by_hand = torch.tensor([[3.0, 4.0], [4.0, -3.0], [0.0, 2.0]])
     try:
@@ -181,6 +183,7 @@ def vaccine_weight(weight: Weight) -> None:
     print(_vaccine_weight(weight))
 
 
+@guarded
 def _vaccine_weight(weight: Weight) -> str:
     try:
         found = [weight(*case) for case in _CASES]
@@ -265,6 +268,7 @@ def next_target(answer: Target) -> None:
     print(_next_target(answer))
 
 
+@guarded
 def _next_target(answer: Target) -> str:
     seen = [0.8, -0.2, 0.5, 0.9, -0.6, 0.0]
     try:
