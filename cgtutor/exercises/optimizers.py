@@ -96,11 +96,13 @@ def _branch_free_insert(insert: Insert) -> str:
                 memory.insert(norm.item(), gradient)
                 given = priorities.clone(), rows.clone()
                 answer = insert(priorities, rows, norm, gradient)
-                if not isinstance(answer, tuple) or len(answer) != 2:
+                if not isinstance(answer, tuple | list) or len(answer) != 2:
                     return "Not yet: give back two things, the new priorities and the new rows."
                 if not all(torch.equal(a, b) for a, b in zip((priorities, rows), given)):
                     return "Not yet: leave the tensors that come in as they are; make new ones."
                 priorities, rows = answer
+                if not isinstance(priorities, Tensor) or not isinstance(rows, Tensor):
+                    return "Not yet: the new priorities and the new rows must be two tensors."
                 if priorities.shape != (2,) or rows.shape != (2, 3):
                     shapes = f"{tuple(priorities.shape)} and {tuple(rows.shape)}"
                     return f"Not yet: for (2,) and (2, 3) came back {shapes}."
