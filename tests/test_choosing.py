@@ -5,6 +5,7 @@ import io
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
 from torch.optim import SGD, Adam
@@ -315,6 +316,8 @@ def without_check(ratio, decay):
         loop,
         guarded(lambda r, d: math.floor(exact(r, d)) + 1),
         guarded(lambda r, d: torch.tensor(float(math.floor(exact(r, d)) + 1))),
+        guarded(lambda r, d: np.array(math.floor(exact(r, d)) + 1)),
+        guarded(lambda r, d: np.floor(np.log(np.float32(r)) / -np.log(np.float32(d))) + 1),
     ],
 )
 def test_spike_survival_accepts(right, capsys):
@@ -423,6 +426,7 @@ WRONG_CHOICES = {
     "and that of yours is 0.55": lambda trials, limit: trials[-1],
     "exactly as many bytes as ": lambda t, b: best(t, b - 1),
     "None is the answer, and yours keeps 16 bytes": lambda t, b: best(t, max(b, 16)),
+    "nothing fits, so give back None; this is a str": lambda t, b: best(t, b) or "none",
     "where nothing fits it stopped with ValueError": lambda t, b: min(fitting(t, b), key=loss),
     "where nothing fits it stopped with IndexError": lambda t, b: sorted(fitting(t, b), key=loss)[
         0

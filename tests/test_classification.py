@@ -706,7 +706,14 @@ WRONG = {
         learning_rates=both([0.0001, 0.0003, 0.001])
     ),
     "smallest learning rate, 1, was the best in": plan(learning_rates=both([1, 10, 100])),
-    "it stopped with TypeError": plan(choose_on=[]),
+    "it stopped with TypeError": plan(data_sets=np.array(5)),
+    "'seeds' of SGD is a map; list(...) makes a list of it": plan(
+        seeds={"SGD": map(int, "12345"), "SGD_C": range(5)}
+    ),
+    "'data sets' has 10,000,000 entries; stay at 2,000": plan(data_sets=range(10_000_000)),
+    "Not yet: 'choose on' is 'training', 'validation' or 'test'": plan(choose_on=["validation"]),
+    "Not yet: 'look at test' is 'every epoch', 'every learning": plan(look_at_test=["once"]),
+    "Not yet: 'measure' is 'accuracy'": plan(measure=["macro-F1"]),
 }
 
 
@@ -724,6 +731,9 @@ def test_fair_comparison_accepts(capsys):
         said = capsys.readouterr().out
         assert said.startswith("Right! 150 trainings for each side")
         assert measure in said
+    rates = {"SGD": torch.tensor(GRID), "SGD_C": np.array(GRID)}
+    exercises.fair_comparison(plan(learning_rates=rates, seeds=both(set(range(5)))))
+    assert capsys.readouterr().out.startswith("Right! ")
     # a grid may differ between the sides, if it is as long
     exercises.fair_comparison(plan(learning_rates={"SGD": GRID[1:], "SGD_C": GRID[:-1]}))
     assert capsys.readouterr().out.startswith("Right! ")

@@ -175,3 +175,19 @@ def test_environment_names_the_part(part, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert said.startswith(f"Not yet: {part} does not work here: ")
     assert why in said
+
+
+def test_environment_sees_parts_that_do_nothing(monkeypatch, capsys):
+    class Lazy(machine.GroupedGradVac):
+        def jac_to_grad(self):
+            pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(machine, "GroupedGradVac", Lazy)
+        exercises.environment(NUMBERS)
+    replay = machine.replay
+    monkeypatch.setattr(machine, "replay", lambda norms, topC=2: replay(norms, 2))
+    exercises.environment(NUMBERS)
+    vaccine, explorer = capsys.readouterr().out.splitlines()
+    assert "RuntimeError: GroupedGradVac left no gradient" in vaccine
+    assert "RuntimeError: the picture stayed the same" in explorer

@@ -509,6 +509,7 @@ WRONG = {
     "the counts are right, but parameters of different blocks share": swapped,
     "'blocks'.": lambda net: net.blocks(),
     "`p in seen` compares numbers if seen is a list; with a set it does not).": seen_is_a_list,
+    "is the word `return` missing?\n": lambda net: None,
 }
 
 
@@ -544,6 +545,9 @@ def test_right_partition_passes_the_librarys_check():
         ([1, 1, 1, 1], [1, 1, 0, 0], "g2 is zero in the second group"),
         ([0, 0, 1, 1], [1, 1, 1, 1], "g1 is zero in the first group"),
         ([2, 1, 1, 1], [1, 2, 1, 1], "0.86 over all four numbers and 1.00 in the second group"),
+        ([1e-200] * 4, [1e-200] * 4, "1.00 over all four numbers and 1.00 in the second"),
+        ([1e200] * 4, [-1e200] * 4, "-1.00 over all four numbers and -1.00 in the second"),
+        ([1, 1, 1e-200, 0], [1, 1, 0, 1e-200], "1.00 over all four numbers and 0.00 in the second"),
         ([9, 9, 1, 1], [9, 9, 1, -1], "should be below -0.9 there. Which signs"),
         ([2, 1, 1, 1], [2, 1, -1, -1], "should be above 0.9 over all four. Dot products add"),
     ],

@@ -446,6 +446,18 @@ def test_momentum_step_knows(why, capsys):
     assert capsys.readouterr().out == f"Not yet: {why}\n"
 
 
+def new_tensors(parameters, velocities, lr, beta):
+    for i, p in enumerate(parameters):
+        if p.grad is not None:
+            velocities[i] = beta * velocities.get(i, 0) + p.grad
+            parameters[i] = p - lr * velocities[i]
+
+
+def takes_the_gradient(parameters, velocities, lr, beta):
+    momentum(parameters, velocities, lr, beta)
+    parameters[0].grad = None
+
+
 def aliased(parameters, velocities, lr, beta):
     for p in parameters:
         if p.grad is not None:
@@ -510,6 +522,8 @@ def twice_when_absent(parameters, velocities, lr, beta):
 
 
 MOMENTUM = {
+    "the list holds other tensors than before": new_tensors,
+    "p.grad is None after your step": takes_the_gradient,
     "changes p.grad itself. Either": aliased,
     "velocities[p] is that very tensor": in_place_gradient,
     "Is the velocity there again": local_velocity,
@@ -561,7 +575,13 @@ def remember_in_place(memory, norm, gradient, topC, decay):
     return memory
 
 
-@pytest.mark.parametrize("right", [remember, remember_in_place])
+def remember_in_a_tensor(memory, norm, gradient, topC, decay):
+    """With priorities in a tensor, which makes them float32."""
+    found = remember(memory, norm, gradient, topC, 1)
+    return list(zip(torch.tensor([p for p, _ in found]) * decay, [g for _, g in found]))
+
+
+@pytest.mark.parametrize("right", [remember, remember_in_place, remember_in_a_tensor])
 def test_remember_accepts(right, capsys):
     exercises.remember(right)
     assert capsys.readouterr().out.startswith("Right! ")

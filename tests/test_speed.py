@@ -198,6 +198,8 @@ WRONG = {
     "rows hold other gradients": lambda p, r, n, g: (right(p, r, n, g)[0], r),
     "leave the tensors that come in": in_place,
     "give back two things": lambda p, r, n, g: None,
+    "must be two tensors": lambda p, r, n, g: (None, r),
+    "rows must be two": lambda p, r, n, g: (p, r.tolist()),
     "came back (3,) and (2, 3)": lambda p, r, n, g: (torch.cat([p, n[None]]), r),
     "it stopped with TypeError": lambda p, r: (p, r),
     "write here[:, None]": lambda p, r, n, g: (p, torch.where(here(p, n), g, r)),
@@ -216,6 +218,7 @@ def test_branch_free_insert_rejects(why, capsys):
     assert why.strip() in said
 
 
-def test_branch_free_insert_accepts(capsys):
-    exercises.branch_free_insert(right)
+@pytest.mark.parametrize("answer", [right, lambda *given: list(right(*given))])
+def test_branch_free_insert_accepts(answer, capsys):
+    exercises.branch_free_insert(answer)
     assert capsys.readouterr().out.startswith("Right! ")

@@ -578,11 +578,22 @@ def says(capsys, answer):
     return capsys.readouterr().out
 
 
+def fades(p, g, memory, *rest):
+    found = adamw(p, g, memory, *rest)
+    memory.fade()
+    return found
+
+
+def always_a_tenth(p, g, memory, avg, avg_sq, t, lr, weight_decay, kappa):
+    return adamw(p, g, memory, avg, avg_sq, t, 0.1, weight_decay, kappa)
+
+
 def test_adamw_with_memory_accepts(capsys):
     assert says(capsys, adamw).startswith("Right! 4 steps like AdamW_C")
     assert says(capsys, _adamw_step("right")).startswith("Right!")
     other_way = lambda p, g, *rest: adamw(p, g, *rest)  # noqa: E731
     assert says(capsys, other_way).startswith("Right!")
+    assert says(capsys, lambda *given: list(adamw(*given))).startswith("Right!")
 
 
 @pytest.mark.parametrize("variant", _TYPICAL)
@@ -648,6 +659,10 @@ def no_correction(p, g, memory, avg, avg_sq, t, lr, weight_decay, kappa):
         ("κ = 0.5, weight_decay = 0.5: κ is left out", always_half),
         ("the rule 'mid'", halves),
         ("memory was changed", inserts),
+        ("memory was changed", fades),
+        ("weight_decay = 0: after the first step AdamW_C is at", always_a_tenth),
+        ("after the first step AdamW_C is at", lambda *given: adamw(*given)[::-1]),
+        ("came in as torch.float64", lambda *given: tuple(x.float() for x in adamw(*given))),
         ("a tensor that came in was changed", writes),
         ("after the first step AdamW_C is at", no_correction),
         ("give back three things", lambda *_: None),

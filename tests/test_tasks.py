@@ -482,7 +482,16 @@ WRONG_WEIGHTS = {
         a * (q * sine(p) - p * sine(q)) / (b * sine(q) + 1e-8) if p < q else 0.0
     ),
     "With φ̂ = 0.999999999 the weight is": lambda a, b, p, q: (
-        0.0 if q == 1 else no_limit(a, b, p, q)
+        right_weight(a, b, p, q) if q == 1 else no_limit(a, b, p, q)
+    ),
+    "With φ̂ = 1 the weight is 25.6 and should be 3815": lambda a, b, p, q: right_weight(
+        a, b, p, min(q, 0.99)
+    ),
+    "With φ̂ = 1 the weight is 0 and should": lambda a, b, p, q: (
+        right_weight(a, b, p, q) if q < 1 else 0
+    ),
+    "Is a `return` missing in some case?": lambda a, b, p, q: (
+        right_weight(a, b, p, q) if p < q else None
     ),
     "stopped with TypeError": lambda a, b, p: 0.0,
 }

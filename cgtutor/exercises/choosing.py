@@ -7,9 +7,11 @@ from numbers import Real
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 
 from cgtutor.choosing import Trial, best_trial, spike
+from cgtutor.exercises.guard import guarded
 
 #: ratio, decay -> how many later steps the large gradient takes part in
 Survival = Callable[[float, float], float]
@@ -23,6 +25,7 @@ def spike_survival(answer: Survival) -> None:
     print(_spike_survival(answer))
 
 
+@guarded
 def _spike_survival(answer: Survival) -> str:
     try:
         found = [_counted(answer, *case) for case in _CASES]
@@ -97,10 +100,11 @@ def _counted(answer: Survival, ratio: float, decay: float, most: int = 200_000) 
     before = sys.gettrace()
     sys.settrace(watch)
     try:
-        found = answer(ratio, decay)
+        found: Any = answer(ratio, decay)
     finally:
         sys.settrace(before)
-    return found.item() if isinstance(found, torch.Tensor) and found.numel() == 1 else found
+    of_arrays = isinstance(found, torch.Tensor | np.ndarray) and math.prod(found.shape) == 1
+    return found.item() if of_arrays else found
 
 
 def _not_numbers(found: Sequence[Any]) -> str:
@@ -195,6 +199,7 @@ def best_within(answer: Choose) -> None:
     print(_best_within(answer))
 
 
+@guarded
 def _best_within(answer: Choose) -> str:
     cases = {
         "with some trials above the limit": 100,
@@ -236,6 +241,8 @@ def _wrong_choice(found: Any, limit: int) -> str:
             "this gives back None, but some fit. Is the word `return` missing? Or was the best of "
             "all chosen first, and the limit looked at afterwards?"
         )
+    if right is None and not isinstance(found, Trial):
+        return f"nothing fits, so give back None; this is a {type(found).__name__}."
     if not isinstance(found, Trial):
         return f"give back one of the trials itself; this is a {type(found).__name__}."
     if right is None:

@@ -5,6 +5,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from cgtutor.classification import (
     METHODS,
@@ -16,6 +17,7 @@ from cgtutor.classification import (
     stacked,
     tune,
 )
+from cgtutor.exercises.guard import guarded
 
 SIDES = ("SGD", "SGD_C")
 KEYS = ("learning rates", "seeds", "data sets", "choose on", "look at test", "measure")
@@ -29,6 +31,7 @@ def fair_comparison(plan: dict[str, Any]) -> None:
     print(_fair_comparison(plan))
 
 
+@guarded
 def _fair_comparison(plan: Any) -> str:
     try:
         wrong = _shape_of_plan(plan) or _unfair(plan)
@@ -61,7 +64,11 @@ def _shape_of_plan(plan: Any) -> str:
 def _shape_of_list(name: str, values: Any, kind: Any) -> str:
     if isinstance(values, (str, Mapping)) or not hasattr(values, "__iter__"):
         return f"{name} must be a list of numbers, not {values!r}."
-    values = list(values)
+    if hasattr(values, "__next__"):  # empty after the first look
+        return f"{name} is a {type(values).__name__}; list(...) makes a list of it."
+    if len(values) > MOST:
+        return f"{name} has {len(values):,} entries; stay at {MOST:,} trainings or below."
+    values = values.tolist() if isinstance(values, Tensor) else list(values)
     for value in values:
         if not isinstance(value, kind) or isinstance(value, bool) or value < 0:
             takes = "positive numbers" if kind is Real else "whole numbers, 0 or more"
@@ -110,7 +117,9 @@ def _unfair(plan: Mapping[str, Any]) -> str:
             "training": "the loss on the training part does not say which model is best on new "
             "points",
         }
-        known = reasons.get(plan["choose on"], "'choose on' is 'training', 'validation' or 'test'")
+        known = reasons.get(
+            str(plan["choose on"]), "'choose on' is 'training', 'validation' or 'test'"
+        )
         return f"{known}. Which part is neither trained on nor reported on?"
     if plan["look at test"] != "once":
         reasons = {
@@ -120,11 +129,11 @@ def _unfair(plan: Mapping[str, Any]) -> str:
             "test part in waiting",
         }
         known = reasons.get(
-            plan["look at test"],
+            str(plan["look at test"]),
             "'look at test' is 'every epoch', 'every learning rate' or 'once'",
         )
         return f"{known}. How often do you need it, when all choices are made?"
-    if plan["measure"] not in MEASURES:
+    if str(plan["measure"]) not in MEASURES:
         if plan["measure"] in ("accuracy", "micro-F1"):
             same = (
                 "with two classes micro-F1 is accuracy: " if plan["measure"] == "micro-F1" else ""

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cgtutor.exercises.guard import guarded
+
 
 def one_group_for_each_block(partition: Callable[[nn.Sequential], Any]) -> None:
     """Notebook 10: one group of parameters for each direct child of an ``nn.Sequential``."""
@@ -24,6 +26,7 @@ def _blocks(change: str) -> nn.Sequential:
     return net
 
 
+@guarded
 def _one_group_for_each_block(partition: Callable[[nn.Sequential], Any]) -> str:
     cases = ("as it comes", "with frozen parameters", "with a tied weight")
     for case in cases:
@@ -36,7 +39,8 @@ def _one_group_for_each_block(partition: Callable[[nn.Sequential], Any]) -> str:
             hint = " (`p in seen` compares numbers if seen is a list; with a set it does not)"
             wrong = f"it stopped with {type(error).__name__}: {error}{hint if list_in else ''}"
         if wrong:
-            return f"Not yet: with the network {case}, {wrong}."
+            end = "" if wrong.endswith("?") else "."
+            return f"Not yet: with the network {case}, {wrong}{end}"
     return f"Right! Disjoint, complete, one group for each block, in {len(cases)} networks."
 
 
@@ -109,6 +113,7 @@ def hidden_conflict(g1: Tensor, g2: Tensor) -> None:
     print(_hidden_conflict(g1, g2))
 
 
+@guarded
 def _hidden_conflict(g1: Any, g2: Any) -> str:
     for name, g in (("g1", g1), ("g2", g2)):
         if not isinstance(g, Tensor) or g.shape != (4,):
@@ -120,15 +125,19 @@ def _hidden_conflict(g1: Any, g2: Any) -> str:
             if not part.any():
                 return f"Not yet: {name} is zero in the {group} group, where no cosine is left."
     a, b = g1.double(), g2.double()
-    whole, second = (
-        torch.nn.functional.cosine_similarity(a[k:], b[k:], dim=0, eps=0).item() for k in (0, 2)
-    )
+    whole, second = (_cosine(a[k:], b[k:]) for k in (0, 2))
     found = f"the cosine is {whole:.2f} over all four numbers and {second:.2f} in the second group"
-    if second > -0.9:
+    if not second <= -0.9:  # NaN neither
         return f"Not yet: {found}, and should be below -0.9 there. Which signs do that?"
-    if whole < 0.9:
+    if not whole >= 0.9:
         return (
             f"Not yet: {found}, and should be above 0.9 over all four. Dot products add up: how "
             "can the first group's outweigh the second's?"
         )
     return f"Right! {found[0].upper()}{found[1:]}."
+
+
+def _cosine(a: Tensor, b: Tensor) -> float:
+    """Also of very large and very small numbers, whose squares float64 does not have."""
+    a, b = a / a.abs().max(), b / b.abs().max()
+    return torch.nn.functional.cosine_similarity(a, b, dim=0, eps=0).item()

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cgtutor.exercises.guard import guarded
 from cgtutor.memory import CriticalGradients
 
 #: entries (priority, gradient), norm, gradient, topC, decay -> the new entries
@@ -35,6 +36,7 @@ def remember(answer: Remember) -> None:
     print(_remember(answer))
 
 
+@guarded
 def _remember(answer: Remember) -> str:
     try:
         mine, wrong = _told(answer)
@@ -43,13 +45,13 @@ def _remember(answer: Remember) -> str:
     if wrong:
         return f"Not yet: {wrong}"
     wanted, _ = _told(_library())
-    if mine == wanted:
+    if _alike(mine, wanted):
         return (
             f"Right! The same as the library's memory in {len(_STORIES)} stories. 4, 1, 3 and 0.2 "
             "leave the priorities 0.25 and 0.75."
         )
     for message, typical in _TYPICAL_MEMORIES.items():
-        if mine == _told(typical)[0]:
+        if _alike(mine, _told(typical)[0]):
             return f"Not yet: {message}"
     return f"Not yet: {_first_difference(mine, wanted)}."
 
@@ -71,7 +73,7 @@ def _first_difference(mine: Trace, wanted: Trace) -> str:
         (i, k)
         for i, steps in enumerate(wanted)
         for k, right in enumerate(steps)
-        if mine[i][k] != right
+        if not _alike(mine[i][k], right)
     )
     what, topC, decay, norms = _STORIES[story]
     values, others = ([round(row[0], 4) for row in t[story][step]] for t in (wanted, mine))
@@ -86,6 +88,13 @@ def _first_difference(mine: Trace, wanted: Trace) -> str:
         f"{what} (topC = {topC}, decay = {decay:g}): after gradient {step + 1}, of norm "
         f"{norms[step]:g}, {reads}"
     )
+
+
+def _alike(mine: Any, other: Any) -> bool:
+    """Equal as far as float32 can tell, which priorities in a tensor are by default."""
+    if isinstance(mine, float | int):
+        return math.isclose(mine, other, rel_tol=1e-5, abs_tol=1e-9)
+    return len(mine) == len(other) and all(map(_alike, mine, other))
 
 
 def _library() -> Remember:
@@ -242,5 +251,10 @@ _TYPICAL_MEMORIES: dict[str, Remember] = {
     ),
     "decay is taken for 0.5. It is an argument.": (
         lambda entries, norm, gradient, topC, _: _wrong()(entries, norm, gradient, topC, 0.5)
+    ),
+    "the priority is computed from the gradient. It is norm, which comes in.": (
+        lambda entries, _, gradient, topC, decay: _wrong()(
+            entries, gradient.norm().item(), gradient, topC, decay
+        )
     ),
 }

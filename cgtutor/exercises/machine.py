@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from cgtutor.autojac import mtl_backward
 from cgtutor.course import requirements
+from cgtutor.exercises.guard import guarded
 from cgtutor.grouping import GroupedGradVac, whole_model
 from cgtutor.optim import Adam_C
 from cgtutor.optim_eff import Adam_C_eff
@@ -22,6 +23,7 @@ def environment(numbers: Tensor) -> None:
     print(_environment(numbers))
 
 
+@guarded
 def _environment(numbers: object) -> str:
     for requirement, found in requirements().items():
         if found != "yes":

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from cgtutor.exercises.guard import guarded
 from cgtutor.memory import CriticalGradients
 from cgtutor.optim import Adam_C
 from cgtutor.toys import digits, network
@@ -18,6 +19,7 @@ def swap_one_word(make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer])
     print(_swap_one_word(make_optimizer))
 
 
+@guarded
 def _swap_one_word(make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]) -> str:
     goal, epochs, seed = 0.30, 20, 100
     model = network(seed=seed)
@@ -52,6 +54,7 @@ def choosy_memory(norms: Sequence[float], decay: float) -> None:
     print(_choosy_memory(norms, decay))
 
 
+@guarded
 def _choosy_memory(norms: Sequence[float], decay: float) -> str:
     try:
         memory = replay(norms, 10, decay).memory
@@ -72,6 +75,7 @@ def branch_free_insert(insert: Insert) -> None:
     print(_branch_free_insert(insert))
 
 
+@guarded
 def _branch_free_insert(insert: Insert) -> str:
     cases: dict[str, list[float]] = {  # norms, one a step; topC = 2, decay = 0.5
         "with the norms 4, 1, 3, 0.2": [4, 1, 3, 0.2],
@@ -92,11 +96,13 @@ def _branch_free_insert(insert: Insert) -> str:
                 memory.insert(norm.item(), gradient)
                 given = priorities.clone(), rows.clone()
                 answer = insert(priorities, rows, norm, gradient)
-                if not isinstance(answer, tuple) or len(answer) != 2:
+                if not isinstance(answer, tuple | list) or len(answer) != 2:
                     return "Not yet: give back two things, the new priorities and the new rows."
                 if not all(torch.equal(a, b) for a, b in zip((priorities, rows), given)):
                     return "Not yet: leave the tensors that come in as they are; make new ones."
                 priorities, rows = answer
+                if not isinstance(priorities, Tensor) or not isinstance(rows, Tensor):
+                    return "Not yet: the new priorities and the new rows must be two tensors."
                 if priorities.shape != (2,) or rows.shape != (2, 3):
                     shapes = f"{tuple(priorities.shape)} and {tuple(rows.shape)}"
                     return f"Not yet: for (2,) and (2, 3) came back {shapes}."

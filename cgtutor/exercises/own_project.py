@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 from cgtutor.aggregation import GradVac
 from cgtutor.autojac import mtl_backward
+from cgtutor.exercises.guard import guarded
 from cgtutor.grouping import GroupedGradVac, all_layer
 from cgtutor.multitask import SharedEncoder, answers
 from cgtutor.optim import Adam_C
@@ -28,6 +29,7 @@ def use_both(train: Train) -> None:
     print(_use_both(train))
 
 
+@guarded
 def _use_both(train: Train) -> str:
     model = _start()
     try:
@@ -281,6 +283,7 @@ def _parts(training: Training) -> tuple[Any, ...]:
     )
 
 
+@guarded
 def _save_and_resume(checkpoint: Checkpoint, resume: Resume) -> str:
     data, steps = answers(THREE_QUESTIONS), 12
 

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.optim import SGD
 
+from cgtutor.exercises.guard import guarded
+
 #: parameters, velocities (empty at first), learning rate, β: changes the parameters in place
 Step = Callable[[list[Tensor], dict[Any, Any], float, float], object]
 
@@ -25,6 +27,7 @@ def momentum_step(step: Step) -> None:
     print(_momentum_step(step))
 
 
+@guarded
 def _momentum_step(step: Step) -> str:
     for name, trainings in {
         "": _TRAININGS[:3],
@@ -56,6 +59,7 @@ def _trained(
     """The parameters after each step of a small training, and what was touched without need."""
     start = torch.tensor([[2.0, -1.0], [-1.5, 0.5], [0.7, 0.3]], dtype=torch.float64)
     parameters: list[Tensor] = [torch.nn.Parameter(row.clone()) for row in start]
+    given = list(map(id, parameters))
     velocities: dict[Any, Any] = {}
     curvature = torch.tensor([1.0, 3.0], dtype=torch.float64)
     found: list[list[Tensor]] = []
@@ -73,8 +77,15 @@ def _trained(
                 p.grad.copy_(gradient)
         with torch.no_grad():
             step(parameters, velocities, lr, beta)
+        if list(map(id, parameters)) != given:
+            return found, (
+                "the list holds other tensors than before. Change each tensor in place: p -= ..., "
+                "and not parameters[i] = ...."
+            )
         for p, gradient in zip((one, other), gradients):
-            if p.grad is not None and not torch.equal(p.grad, gradient):
+            if (p is one or i in present) and p.grad is None:
+                return found, "p.grad is None after your step. Leave p.grad as it is."
+            if p.grad is not None and not torch.allclose(p.grad, gradient, 0, 0, equal_nan=True):
                 return found, (
                     "your step changes p.grad itself. Either it writes into p.grad, or "
                     "velocities[p] is that very tensor: keep a copy, p.grad.clone()."

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
+from cgtutor.exercises.guard import guarded
 from cgtutor.memory import AGGREGATES, CriticalGradients
 from cgtutor.optim import AdamW_C
 
@@ -32,6 +33,7 @@ _OVER_GRADIENTS = (
 )
 
 
+@guarded
 def _aggregate_by_rule(answer: Aggregate) -> str:
     g = torch.tensor([4.0, -2.0])
     three = [torch.tensor([3.0, 0.0]), torch.tensor([0.0, 6.0]), torch.tensor([6.0, 12.0])]
@@ -79,7 +81,8 @@ def _aggregate_by_rule(answer: Aggregate) -> str:
 
 
 def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
-    return len(one) == len(other) and all(map(torch.equal, one, other))
+    equal = (torch.allclose(a, b, 0, 0, equal_nan=True) for a, b in zip(one, other))
+    return len(one) == len(other) and all(equal)
 
 
 def _which_aggregate(
@@ -164,20 +167,23 @@ def _steps(answer: Step, kappa: float, decay: float, steps: int) -> list[tuple[T
     draws = torch.Generator().manual_seed(0)
     p = torch.tensor([2.0, -3.0, 1.0], dtype=torch.float64)
     avg, avg_sq = torch.zeros_like(p), torch.zeros_like(p)
-    memory = CriticalGradients(topC=3)
+    memory, lr = CriticalGradients(topC=3), _rate(decay)
     states: list[tuple[Tensor, ...]] = []
     for step in range(1, steps + 1):
         g = torch.randn(3, generator=draws, dtype=p.dtype) * 2.0 / step
         given = [x.clone() for x in (p, g, avg, avg_sq)]
         slots = [slot.clone() for slot in memory.gradients]
-        found: Any = answer(given[0], given[1], memory, *given[2:], step, 0.1, decay, kappa)
-        if not isinstance(found, tuple) or len(found) != 3:
+        priorities = list(memory.priorities)
+        found: Any = answer(given[0], given[1], memory, *given[2:], step, lr, decay, kappa)
+        if not isinstance(found, tuple | list) or len(found) != 3:
             return "give back three things: p, avg and avg_sq."
         if not all(isinstance(x, Tensor) and x.shape == p.shape for x in found):
             return "p, avg and avg_sq must be tensors of the shape they came in."
+        if any(x.dtype != p.dtype for x in found):
+            return f"p, avg and avg_sq came in as {p.dtype}, and must stay that."
         if not _same(given, [p, g, avg, avg_sq]):
             return "a tensor that came in was changed. Make new ones: p = p − …, not p −= …."
-        if not _same(memory.gradients, slots):
+        if not _same(memory.gradients, slots) or list(memory.priorities) != priorities:
             return (
                 "the memory was changed. Only its aggregate is wanted here: the check itself "
                 "inserts g afterwards."
@@ -189,14 +195,19 @@ def _steps(answer: Step, kappa: float, decay: float, steps: int) -> list[tuple[T
     return states
 
 
+def _rate(decay: float) -> float:
+    """The learning rate; with one for all cases, a step with that one written in would pass."""
+    return 0.1 if decay else 0.05
+
+
 def _library(kappa: float, decay: float, steps: int) -> list[Tensor]:
     """Where AdamW_C takes p, by the same gradients; with κ = 0 where torch's AdamW does."""
     draws = torch.Generator().manual_seed(0)
     p = torch.nn.Parameter(torch.tensor([2.0, -3.0, 1.0], dtype=torch.float64))
     optimizer = (
-        AdamW_C([p], lr=0.1, weight_decay=decay, kappa=kappa, topC=3)
+        AdamW_C([p], lr=_rate(decay), weight_decay=decay, kappa=kappa, topC=3)
         if kappa
-        else AdamW([p], lr=0.1, weight_decay=decay)
+        else AdamW([p], lr=_rate(decay), weight_decay=decay)
     )
     passed = []
     for step in range(1, steps + 1):
@@ -262,6 +273,7 @@ _TYPICAL = {
 }
 
 
+@guarded
 def _adamw_with_memory(answer: Step) -> str:
     steps = 4
     try:

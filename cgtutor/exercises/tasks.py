@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cgtutor.aggregation.vaccine import HIGHEST_TARGET
+from cgtutor.exercises.guard import guarded
 from cgtutor.multitask import cosines
 from cgtutor.surgery import plane, trace
 
@@ -17,6 +18,7 @@ def cosine_matrix(answer: Callable[[Tensor], Tensor]) -> None:
     print(_cosine_matrix(answer))
 
 
+@guarded
 def _cosine_matrix(answer: Callable[[Tensor], Tensor]) -> str:
     by_hand = torch.tensor([[3.0, 4.0], [4.0, -3.0], [0.0, 2.0]])
     try:
@@ -181,6 +183,7 @@ def vaccine_weight(weight: Weight) -> None:
     print(_vaccine_weight(weight))
 
 
+@guarded
 def _vaccine_weight(weight: Weight) -> str:
     try:
         found = [weight(*case) for case in _CASES]
@@ -210,18 +213,26 @@ def _vaccine_weight(weight: Weight) -> str:
                 value = float(weight(*case))
             except ZeroDivisionError:
                 value = math.inf
-            if not abs(value) <= 1.1e3 * case[0] / case[1]:
+            right = _highest_weight(case)
+            if not math.isclose(value, right, rel_tol=0.1):  # float32 is 2 % off
                 return (
                     f"Not yet: right for ordinary targets. With φ̂ = {phi_hat:.10g} the weight is "
-                    f"{value:.3g}. Let φ̂ count as √(1 − 10⁻⁶) = {HIGHEST_TARGET:.7f} if it is "
-                    "higher."
+                    f"{value:.3g} and should be {right:.0f}. Let φ̂ count as √(1 − 10⁻⁶) = "
+                    f"{HIGHEST_TARGET:.7f} if it is higher, and only then."
                 )
     except Exception as error:  # whatever the answer does, the notebook goes on
-        return f"Not yet: it stopped with {type(error).__name__}: {error}"
+        hint = ". Is a `return` missing in some case?" if "not 'NoneType'" in str(error) else ""
+        return f"Not yet: it stopped with {type(error).__name__}: {error}{hint}"
     return (
         f"Right! In {len(_CASES)} cases the new cosine is φ̂, what agrees is left alone, and "
         "the weight stays bounded up to φ̂ = 1."
     )
+
+
+def _highest_weight(case: tuple[float, float, float, float]) -> float:
+    norm_i, norm_j, phi, _ = case
+    sine, sine_hat = (math.sqrt(1 - cosine**2) for cosine in (phi, HIGHEST_TARGET))
+    return norm_i * (HIGHEST_TARGET * sine - phi * sine_hat) / (norm_j * sine_hat)
 
 
 def _cosine_after(case: tuple[float, float, float, float], weight: float) -> float:
@@ -265,6 +276,7 @@ def next_target(answer: Target) -> None:
     print(_next_target(answer))
 
 
+@guarded
 def _next_target(answer: Target) -> str:
     seen = [0.8, -0.2, 0.5, 0.9, -0.6, 0.0]
     try:
