@@ -88,6 +88,8 @@ def _trials(plan: Mapping[str, Any], side: str) -> int:
 def _unfair(plan: Mapping[str, Any]) -> str:
     """What is unfair, or too little, or nothing."""
     rates, seeds = plan["learning rates"], plan["seeds"]
+    # a list in place of a word could not be looked up
+    plan = {**plan, **{key: str(plan[key]) for key in ("choose on", "look at test", "measure")}}
     counts = [len(list(rates[side])) for side in SIDES]
     if counts[0] != counts[1]:
         favoured = SIDES[counts[1] > counts[0]]
@@ -117,9 +119,7 @@ def _unfair(plan: Mapping[str, Any]) -> str:
             "training": "the loss on the training part does not say which model is best on new "
             "points",
         }
-        known = reasons.get(
-            str(plan["choose on"]), "'choose on' is 'training', 'validation' or 'test'"
-        )
+        known = reasons.get(plan["choose on"], "'choose on' is 'training', 'validation' or 'test'")
         return f"{known}. Which part is neither trained on nor reported on?"
     if plan["look at test"] != "once":
         reasons = {
@@ -129,11 +129,11 @@ def _unfair(plan: Mapping[str, Any]) -> str:
             "test part in waiting",
         }
         known = reasons.get(
-            str(plan["look at test"]),
+            plan["look at test"],
             "'look at test' is 'every epoch', 'every learning rate' or 'once'",
         )
         return f"{known}. How often do you need it, when all choices are made?"
-    if str(plan["measure"]) not in MEASURES:
+    if plan["measure"] not in MEASURES:
         if plan["measure"] in ("accuracy", "micro-F1"):
             same = (
                 "with two classes micro-F1 is accuracy: " if plan["measure"] == "micro-F1" else ""
