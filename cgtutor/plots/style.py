@@ -12,8 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import matplotlib.pyplot as plt
+import numpy as np
 from IPython.display import publish_display_data
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -48,9 +50,10 @@ class Picture(Figure):
 
     def png(self) -> str:
         """The picture, in base64. Of 256 colours, which is a third of the bytes of all."""
-        drawn, reduced = io.BytesIO(), io.BytesIO()
-        self.savefig(drawn, format="png")
-        Image.open(drawn).convert("RGB").quantize(256).save(reduced, format="png")
+        canvas, reduced = FigureCanvasAgg(self), io.BytesIO()
+        canvas.draw()
+        pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        pixels.quantize(256).save(reduced, format="png")
         return base64.b64encode(reduced.getvalue()).decode()
 
     def bundle(self) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
