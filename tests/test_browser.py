@@ -95,7 +95,9 @@ def lab(tmp_path_factory):
 @pytest.fixture(scope="module")
 def chromium():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
         yield browser
         browser.close()
 
@@ -104,11 +106,11 @@ def chromium():
 def page(request, lab, chromium):
     """A notebook, opened and run from top to bottom."""
     with chromium.new_page(viewport={"width": 1280, "height": 1100}) as page:
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(120_000)
         name = request.param.stem  # each in a workspace of its own, which starts empty
         page.goto(f"{lab['url']}lab/workspaces/{name}/tree/{name}.ipynb?token={lab['token']}")
         page.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.sessionContext")
-        wait_for(page, READY, seconds=60)
+        wait_for(page, READY, seconds=120)
         wait_for(page, RUN_ALL, seconds=300)
         yield page
         page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
