@@ -118,7 +118,8 @@ def page(request, lab, chromium):
 
 def test_explorer_obeys_the_keyboard(page, tmp_path):
     page.set_default_timeout(20_000)
-    assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    for kind in ("stderr", "error"):
+        assert page.locator(f"[data-mime-type='application/vnd.jupyter.{kind}']").count() == 0
     explorer = page.locator(".widget-vbox").first
     explorer.scroll_into_view_if_needed()
     picture = explorer.locator("img")
