@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import torch
 from torch.nn.functional import cross_entropy
-from tqdm.auto import tqdm
 
 from cgtutor.toys import Data, network
-from cgtutor.training import MakeOptimizer, evaluate
+from cgtutor.training import MakeOptimizer, evaluate, every_trial
 
 
 class Course(NamedTuple):
@@ -85,13 +84,11 @@ def courses(
     bad: int | None = 100,
 ) -> dict[str, dict[float, list[Course]]]:
     """One :func:`course` for every optimizer, learning rate and seed: ``result[name][lr]``."""
-    trials = [(name, lr, seed) for name in optimizers for lr in learning_rates for seed in seeds]
-    result: dict[str, dict[float, list[Course]]] = {
-        name: {lr: [] for lr in learning_rates} for name in optimizers
-    }
-    for name, lr, seed in tqdm(trials, desc="trainings"):
-        result[name][lr].append(course(optimizers[name], lr, seed, data, bad))
-    return result
+
+    def run(name: str, lr: float, seed: int) -> Course:
+        return course(optimizers[name], lr, seed, data, bad)
+
+    return every_trial(optimizers, learning_rates, seeds, run)
 
 
 def best_rate(trials: Mapping[float, Sequence[Course]]) -> float:

@@ -14,14 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import Adam
-from tqdm.auto import tqdm
 
 from cgtutor.aggregation import Aggregator
 from cgtutor.aggregation.gramian import Jacobians, as_matrix
 from cgtutor.autojac import jac_to_grad, mtl_backward
 from cgtutor.grouping import Groups, all_layer
 from cgtutor.toys import Split, digits
-from cgtutor.training import Curves, best_learning_rate
+from cgtutor.training import Curves, best_learning_rate, every_trial
 from cgtutor.training import table as training_table
 
 #: Questions about a digit, each with the digits for which the answer is yes.
@@ -211,16 +210,12 @@ def sweep(
     Returns:
         ``result[name][learning_rate]``, one :class:`Run` for each seed, without cosines.
     """
-    trials = [(name, lr, seed) for name in aggregators for lr in learning_rates for seed in seeds]
-    result: dict[str, dict[float, list[Run]]] = {
-        name: {lr: [] for lr in learning_rates} for name in aggregators
-    }
-    for name, lr, seed in tqdm(trials, desc="trainings"):
+
+    def run(name: str, lr: float, seed: int) -> Run:
         model = SharedEncoder(widths, data.train.y.shape[1], seed)
-        aggregator = aggregators[name]()
-        run = train(model, data, aggregator, lr, seed=seed, note_cosines=False)
-        result[name][lr].append(run)
-    return result
+        return train(model, data, aggregators[name](), lr, seed=seed, note_cosines=False)
+
+    return every_trial(aggregators, learning_rates, seeds, run)
 
 
 def table(results: Mapping[str, Mapping[float, Sequence[Run]]]) -> str:

@@ -18,14 +18,13 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, StepLR
-from tqdm.auto import tqdm
 
 from cgtutor.autojac import mtl_backward
 from cgtutor.grouping import GroupedGradVac, all_layer
 from cgtutor.multitask import QUESTIONS, Answers, SharedEncoder
 from cgtutor.optim import Adam_C
 from cgtutor.toys import Split
-from cgtutor.training import Curves, MakeOptimizer
+from cgtutor.training import Curves, MakeOptimizer, every_trial
 
 #: The two questions of :mod:`cgtutor.multitask` and a third.
 THREE_QUESTIONS: dict[str, Collection[int]] = QUESTIONS | {"is it five or more?": (5, 6, 7, 8, 9)}
@@ -191,13 +190,11 @@ def sweep(
     Returns:
         ``result[name][learning_rate]``, one :class:`~cgtutor.training.Curves` for each seed.
     """
-    trials = [(name, lr, seed) for name in methods for lr in learning_rates for seed in seeds]
-    result: dict[str, dict[float, list[Curves]]] = {
-        name: {lr: [] for lr in learning_rates} for name in methods
-    }
-    for name, lr, seed in tqdm(trials, desc="trainings"):
-        result[name][lr].append(train(data, methods[name], lr, seed, epochs))
-    return result
+
+    def run(name: str, lr: float, seed: int) -> Curves:
+        return train(data, methods[name], lr, seed, epochs)
+
+    return every_trial(methods, learning_rates, seeds, run)
 
 
 def step_length(data: Answers, method: Method, lr: float, seed: int = 0, steps: int = 200) -> float:

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 from torch.optim import SGD, Optimizer
-from tqdm.auto import tqdm
 
 from cgtutor.memory import AGGREGATES, CriticalGradients
 from cgtutor.toys import Data, network
-from cgtutor.training import Lifetimes, replay, train
+from cgtutor.training import Lifetimes, every_trial, replay, train
 
 # ------------------------------------------------------------------- weights by age
 
@@ -275,12 +274,13 @@ def recordings(
     Returns:
         for each learning rate one recording for each seed.
     """
-    result: dict[float, list[Recording]] = {lr: [] for lr in learning_rates}
-    for lr, seed in tqdm([(lr, seed) for lr in learning_rates for seed in seeds], desc="trainings"):
+
+    def run(_: str, lr: float, seed: int) -> Recording:
         model = network(seed=seed)
         optimizer = SGD(model.parameters(), lr=lr)
-        result[lr].append(record(model, optimizer, data, epochs, seed=seed, whole=True))
-    return result
+        return record(model, optimizer, data, epochs, seed=seed, whole=True)
+
+    return every_trial(["SGD"], learning_rates, seeds, run)["SGD"]
 
 
 def agreement(run: Recording, topC: int, decay: float, first: int = 100) -> tuple[float, float]:

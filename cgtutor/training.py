@@ -1,9 +1,9 @@
 """The small training loops that the notebooks share."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from statistics import mean, stdev
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from cgtutor.toys import Data, Split, network
 
 #: Builds an optimizer from a model's parameters and a learning rate.
 MakeOptimizer = Callable[[Iterable[nn.Parameter], float], Optimizer]
+Run = TypeVar("Run")
 
 
 class Curves(NamedTuple):
@@ -93,14 +94,37 @@ def sweep(
     Returns:
         ``result[name][learning_rate]``, one :class:`Curves` for each seed.
     """
-    trials = [(name, lr, seed) for name in optimizers for lr in learning_rates for seed in seeds]
-    result: dict[str, dict[float, list[Curves]]] = {
-        name: {lr: [] for lr in learning_rates} for name in optimizers
+
+    def run(name: str, lr: float, seed: int) -> Curves:
+        model = network(seed=seed)
+        return train(model, optimizers[name](model.parameters(), lr), data, epochs, seed=seed)
+
+    return every_trial(optimizers, learning_rates, seeds, run)
+
+
+def every_trial(
+    names: Collection[str],
+    learning_rates: Sequence[float],
+    seeds: Sequence[int],
+    run: Callable[[str, float, int], Run],
+) -> dict[str, dict[float, list[Run]]]:
+    """What a sweep consists of: every name with every learning rate and every seed.
+
+    Args:
+        names: of what is compared.
+        learning_rates: tried with every name.
+        seeds: tried with every learning rate.
+        run: does one training, from a name, a learning rate and a seed.
+
+    Returns:
+        ``result[name][learning_rate]``, what ``run`` gave for each seed.
+    """
+    trials = [(name, lr, seed) for name in names for lr in learning_rates for seed in seeds]
+    result: dict[str, dict[float, list[Run]]] = {
+        name: {lr: [] for lr in learning_rates} for name in names
     }
     for name, lr, seed in tqdm(trials, desc="trainings"):
-        model = network(seed=seed)
-        optimizer = optimizers[name](model.parameters(), lr)
-        result[name][lr].append(train(model, optimizer, data, epochs, seed=seed))
+        result[name][lr].append(run(name, lr, seed))
     return result
 
 

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from cgtutor.aggregation import GradVac
 from cgtutor.autojac import jac_to_grad, mtl_backward
@@ -23,6 +22,7 @@ from cgtutor.grouping import (
 )
 from cgtutor.groupings_study.scenes import SIDE, TASKS, SceneData, SceneNet, Scenes, scene_net
 from cgtutor.streaming import StreamingGradVac
+from cgtutor.training import every_trial
 
 #: Makes groups of the parameters of some modules.
 Strategy = Callable[..., Groups]
@@ -119,11 +119,11 @@ def sweep(
     steps: int = 150,
 ) -> Results:
     """Train for each strategy, learning rate and seed; the same seeds for all."""
-    trials = [(name, lr, seed) for name in strategies for lr in learning_rates for seed in seeds]
-    result: Results = {name: {lr: [] for lr in learning_rates} for name in strategies}
-    for name, lr, seed in tqdm(trials, desc="trainings"):
-        result[name][lr].append(train(strategies[name], data, lr, seed, steps))
-    return result
+
+    def run(name: str, lr: float, seed: int) -> Run:
+        return train(strategies[name], data, lr, seed, steps)
+
+    return every_trial(strategies, learning_rates, seeds, run)
 
 
 def best_runs(results: Results) -> dict[str, tuple[float, list[Run]]]:
