@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.datasets import make_blobs, make_classification, make_moons
 
-from cgtutor.classification.batch import Array, Method, initial_weights, scores, train_together
-from cgtutor.classification.studies import Part, accuracy
+from cgtutor.classification.batch import Array, Method, scores, train_together
+from cgtutor.classification.studies import Part, accuracy, noisy_labels, rounded_weights
 
 #: The data sets that :func:`points` knows.
 SHAPES = ("moons", "blobs", "two features")
@@ -32,10 +32,7 @@ def points(shape: str, noise: float = 0.0, seed: int = 0) -> tuple[Part, Part]:
             count, n_features=2, n_redundant=0, class_sep=1.0, flip_y=0, random_state=seed
         )
     x = ((x - x[:100].mean(0)) / x[:100].std(0)).round(6)  # the same on all machines
-    generator = np.random.default_rng(seed)
-    redrawn = generator.random(100) < noise
-    noisy = np.where(redrawn, generator.integers(0, 2, 100), y[:100])
-    return Part(x[:100], noisy), Part(x[100:], y[100:])
+    return Part(x[:100], noisy_labels(y[:100], noise, seed)), Part(x[100:], y[100:])
 
 
 class Boundary(NamedTuple):
@@ -75,7 +72,7 @@ def boundary(
         epochs: passes over the points, each in an order of its own.
     """
     train, test = points(shape, noise)
-    start = [w.round(9) for w in initial_weights(hidden, 2, range(runs))]
+    start = rounded_weights(hidden, 2, range(runs))
     x, y = (np.broadcast_to(a, (runs, *a.shape)) for a in train)
     trained = train_together(x, y, start, np.full(runs, lr), method, epochs, seed=0)
     last = [w[-1] for w in trained.weights]

@@ -144,14 +144,18 @@ def fair_problem(
     test part are right, since the question is what was learned.
     """
     x, y = _points(train + validation + test, chosen, 0.0, seed)
-    generator = np.random.default_rng(seed)
     known = train + validation
-    redrawn = generator.random(known) < chosen.noise
-    noisy = y.copy()
-    noisy[:known] = np.where(redrawn, generator.integers(0, 2, known), y[:known])
+    noisy = np.concatenate([noisy_labels(y[:known], chosen.noise, seed), y[known:]])
     ends = [train, known]
     parts = map(Part, np.split(x, ends), np.split(noisy, ends))
     return Problem(*_standardised(*parts))
+
+
+def noisy_labels(y: Array, noise: float, seed: int) -> Array:
+    """Labels of which a share is drawn anew, by a coin: half of these stay right."""
+    generator = np.random.default_rng(seed)
+    redrawn = generator.random(len(y)) < noise
+    return np.where(redrawn, generator.integers(0, 2, len(y)), y)
 
 
 def stacked(problems: Sequence[Problem]) -> Problem:
@@ -222,7 +226,10 @@ def authors_study(
     places = [(study, level) for study, levels in AUTHORS_LEVELS.items() for level in levels]
     data = stacked([authors_problem(*place) for place in places])
     train, _, test = (Part(*(np.repeat(a, len(seeds), axis=0) for a in part)) for part in data)
-    start = [np.tile(w, (len(places), *[1] * (w.ndim - 1))) for w in _start(model, seeds)]
+    start = [
+        np.tile(w, (len(places), *[1] * (w.ndim - 1)))
+        for w in rounded_weights(MODELS[model], 10, seeds)
+    ]
     rates = np.full(len(train.y), lr)
     best: dict[str, dict[str, Array]] = {study: {} for study in AUTHORS_LEVELS}
     last: dict[str, dict[str, Array]] = {study: {} for study in AUTHORS_LEVELS}
@@ -242,9 +249,9 @@ def authors_study(
     return result
 
 
-def _start(model: str, seeds: Sequence[int]) -> list[Array]:
-    """Torch's initial weights, to nine decimals: the last bits differ between processors."""
-    return [w.round(9) for w in initial_weights(MODELS[model], 10, seeds)]
+def rounded_weights(hidden: int, inputs: int, seeds: Sequence[int]) -> list[Array]:
+    """:func:`.initial_weights` to nine decimals: their last bits differ between processors."""
+    return [w.round(9) for w in initial_weights(hidden, inputs, seeds)]
 
 
 class FairResult(NamedTuple):
@@ -328,7 +335,8 @@ def fair_study(
     x = spread(np.stack([d.train.x for d in data]))
     y = spread(np.stack([d.train.y for d in data]))
     start = [
-        spread(np.broadcast_to(w, (len(settings), *w.shape))) for w in _start(model, data_sets)
+        spread(np.broadcast_to(w, (len(settings), *w.shape)))
+        for w in rounded_weights(MODELS[model], 10, data_sets)
     ]
     result = FairResult({}, {})
     for name in tqdm(methods, desc=f"{model}, optimizers"):
@@ -375,7 +383,7 @@ def tune(
         return full.reshape(-1, *a.shape[1:])
 
     x, y = (spread(a, shape[0], 1, 1) for a in problems.train)
-    start = [spread(w, 1, 1, shape[2]) for w in _start("logistic regression", seeds)]
+    start = [spread(w, 1, 1, shape[2]) for w in rounded_weights(0, 10, seeds)]
     lr = np.broadcast_to(np.asarray(rates, float)[:, None], shape).reshape(-1)
     trained = train_together(x, y, start, lr, method, epochs, seed=0)
     last = [w[-1].reshape(*shape, *w.shape[2:]) for w in trained.weights]
