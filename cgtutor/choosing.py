@@ -229,7 +229,9 @@ def with_one_spike(make: MakeOptimizer, at: int, factor: float) -> MakeOptimizer
             nonlocal step
             step += 1
             if step == at:
-                torch._foreach_mul_([p.grad for p in params if p.grad is not None], factor)
+                for p in params:
+                    if p.grad is not None:
+                        p.grad *= factor
 
         optimizer.register_step_pre_hook(enlarge)
         return optimizer
