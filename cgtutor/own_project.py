@@ -7,8 +7,6 @@ Three yes-or-no questions about a handwritten digit, one network with a shared e
 """
 
 import io
-import statistics
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import mean
 from typing import Any, NamedTuple
@@ -23,6 +21,7 @@ from cgtutor.autojac import mtl_backward
 from cgtutor.grouping import GroupedGradVac, all_layer
 from cgtutor.multitask import QUESTIONS, Answers, SharedEncoder
 from cgtutor.optim import Adam_C
+from cgtutor.speed import median_times
 from cgtutor.toys import Split
 from cgtutor.training import Curves, MakeOptimizer, every_trial
 
@@ -323,11 +322,5 @@ def step_times(
 ) -> dict[str, float]:
     """Median time of a training step in seconds, for each method; they take turns."""
     trainings = {name: Training(data, method, 0.001) for name, method in methods.items()}
-    times: dict[str, list[float]] = {name: [] for name in methods}
-    for turn in range(warm_up + repeats):
-        for name, training in trainings.items():
-            start = time.perf_counter()
-            training.step()
-            if turn >= warm_up:
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(measured) for name, measured in times.items()}
+    steps = {name: training.step for name, training in trainings.items()}
+    return median_times(steps, repeats, warm_up)

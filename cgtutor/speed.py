@@ -2,11 +2,13 @@
 
 import statistics
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from cgtutor.training import MakeOptimizer
 
@@ -80,8 +82,7 @@ def step_times(
 ) -> dict[str, float]:
     """Median time of a step, in seconds, of optimizers that take turns.
 
-    They take turns because other work on the machine then falls on all alike. Every one gets the
-    same gradient in each of its steps.
+    Every one gets the same gradient in each of its steps.
 
     Args:
         optimizers: by name, how to build each from parameters and a learning rate.
@@ -99,14 +100,38 @@ def step_times(
         for p in parameters:
             p.grad = torch.ones_like(p)
         built[name] = make(parameters, 1e-3)
-    times: dict[str, list[float]] = {name: [] for name in built}
-    for turn in range(fill + repeats):
-        for name, optimizer in built.items():
-            _finish(device)
+    jobs = {name: partial(_finished_step, optimizer, device) for name, optimizer in built.items()}
+    return median_times(jobs, repeats, fill, before=partial(_finish, device))
+
+
+def _finished_step(optimizer: Optimizer, device: str) -> None:
+    optimizer.step()
+    _finish(device)
+
+
+def median_times(
+    jobs: Mapping[str, Callable[[], object]],
+    repeats: int,
+    warm_up: int,
+    before: Callable[[], object] = lambda: None,
+) -> dict[str, float]:
+    """Median time of each job, in seconds.
+
+    They take turns, because other work on the machine then falls on all alike.
+
+    Args:
+        jobs: by name, what is timed.
+        repeats: timed runs of each.
+        warm_up: runs of each before that.
+        before: done before each run, untimed.
+    """
+    times: dict[str, list[float]] = {name: [] for name in jobs}
+    for turn in range(warm_up + repeats):
+        for name, job in jobs.items():
+            before()
             start = time.perf_counter()
-            optimizer.step()
-            _finish(device)
-            if turn >= fill:
+            job()
+            if turn >= warm_up:
                 times[name].append(time.perf_counter() - start)
     return {name: statistics.median(measured) for name, measured in times.items()}
 

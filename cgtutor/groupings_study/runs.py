@@ -1,8 +1,6 @@
 """Trainings to compare groupings with, and what a pass costs."""
 
 import math
-import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import mean, stdev
 from typing import NamedTuple
@@ -21,6 +19,7 @@ from cgtutor.grouping import (
     whole_model,
 )
 from cgtutor.groupings_study.scenes import SIDE, TASKS, SceneData, SceneNet, Scenes, scene_net
+from cgtutor.speed import median_times
 from cgtutor.streaming import StreamingGradVac
 from cgtutor.training import every_trial
 
@@ -184,8 +183,6 @@ def table(results: Results) -> str:
 def step_times(repeats: int = 30, warm_up: int = 5, batch: int = 50) -> dict[str, float]:
     """Median time in seconds from the pictures to the gradients, for each way of making them.
 
-    The ways take turns, because other work on the machine then falls on all alike.
-
     Args:
         repeats: timed passes of each.
         warm_up: passes of each before that.
@@ -221,12 +218,4 @@ def step_times(repeats: int = 30, warm_up: int = 5, batch: int = 50) -> dict[str
     ways["all_matrix, a loop"] = lambda: looped(pairs)
     streaming = StreamingGradVac(all_layer(net.encoder, net.decoder))
     ways["all_layer, streaming"] = lambda: streamed(streaming)
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(warm_up + repeats):
-        for name, way in ways.items():
-            net.zero_grad()
-            start = time.perf_counter()
-            way()
-            if turn >= warm_up:
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(measured) for name, measured in times.items()}
+    return median_times(ways, repeats, warm_up, before=net.zero_grad)
