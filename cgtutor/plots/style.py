@@ -17,7 +17,9 @@ from IPython.display import publish_display_data
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch
 from PIL import Image
+from torch import Tensor
 
 STYLE: Any = {  # matplotlib's own type is a literal of all its settings
     "axes.axisbelow": True,
@@ -34,6 +36,8 @@ STYLE: Any = {  # matplotlib's own type is a literal of all its settings
     "legend.frameon": False,
     "savefig.facecolor": "white",
 }
+#: Figures of explorers are laid out by hand: a redraw then takes half the time.
+BY_HAND: Any = STYLE | {"figure.constrained_layout.use": False}
 
 
 class Picture(Figure):
@@ -125,3 +129,13 @@ def band(ax: Axes, x: Sequence[float], values: Iterable[Sequence[float]], **look
     edge = {"linestyle": look["linestyle"], "linewidth": 0.6}  # tells bands apart in grey
     ax.fill_between(x, lowest, highest, facecolor=look["color"], alpha=0.2)
     ax.plot(x, lowest, x, highest, color=look["color"], **edge)
+
+
+def arrow(ax: Axes, tip: Tensor, **look: Any) -> None:
+    """An arrow from the origin; a dot where it is too short to see."""
+    scale = ax.get_xlim()[1] - ax.get_xlim()[0]
+    if tip.norm() < 0.02 * scale:
+        ax.plot(0, 0, marker="o", markersize=5, color=look["color"])
+        return
+    style = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "mutation_scale": 11, **look}
+    ax.add_patch(FancyArrowPatch((0, 0), (tip[0].item(), tip[1].item()), **style))

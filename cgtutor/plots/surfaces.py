@@ -10,16 +10,13 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 from torch import Tensor
 
 from cgtutor.memory import CriticalGradients
-from cgtutor.plots.style import BLUE, GREY, ORANGE, STYLE, Picture, looks, subplots
+from cgtutor.plots.style import BLUE, BY_HAND, GREY, ORANGE, Picture, arrow, looks, subplots
 from cgtutor.surfaces import FLOOR, SURFACES, Function, Surface, Trials, best_rate, in_words
 
-#: Laid out by hand: a redraw of an explorer then takes half the time.
-BY_HAND: Any = STYLE | {"figure.constrained_layout.use": False}
 #: Of curves, in turn: where two coincide, the one below is seen on both sides.
 WIDTHS = [3.0, 2.2, 1.6, 1.1]
 RULES = {
@@ -65,19 +62,26 @@ def aggregate_arrows(gradient: Tensor, slots: Sequence[Tensor], kappa: float = 1
         for ax, (rule, title) in zip(axes, {**RULES, "empty": "no memory: g"}.items()):
             ax.set(xlim=(x - half, x + half), ylim=(y - half, y + half), aspect="equal")
             if rule == "empty":
-                _arrow(ax, gradient, color="black", linewidth=2.8, mutation_scale=15)
-                _arrow(ax, gradient, color=BLUE, linewidth=1.5)
+                arrow(ax, gradient, color="black", linewidth=2.8, mutation_scale=15)
+                arrow(ax, gradient, color=BLUE, linewidth=1.5, mutation_scale=10)
                 result = gradient
             else:
                 for slot in slots:
-                    _arrow(ax, slot, color="0.6", linewidth=1)
+                    arrow(ax, slot, color="0.6", linewidth=1, mutation_scale=10)
                 result = results[rule]
                 kept = own[rule] * gradient if kappa else gradient
                 ax.plot(*zip(kept.tolist(), result.tolist()), color=GREY, linewidth=1)
                 ax.plot(*kept.tolist(), marker="o", markersize=4, color=BLUE)
-                _arrow(ax, mean, color=ORANGE, linestyle=(0, (4, 1.5)), linewidth=1.8)
-                _arrow(ax, result, color="black", linewidth=2.8, mutation_scale=15)
-                _arrow(ax, gradient, color=BLUE, linewidth=1.8)
+                arrow(
+                    ax,
+                    mean,
+                    color=ORANGE,
+                    linestyle=(0, (4, 1.5)),
+                    linewidth=1.8,
+                    mutation_scale=10,
+                )
+                arrow(ax, result, color="black", linewidth=2.8, mutation_scale=15)
+                arrow(ax, gradient, color=BLUE, linewidth=1.8, mutation_scale=10)
             name, _, formula = title.partition(": ")
             ax.set_title(f"{name}\n{formula}", fontsize="small")
             length = f"{result.norm():.2f}"
@@ -113,11 +117,6 @@ def aggregate_arrows(gradient: Tensor, slots: Sequence[Tensor], kappa: float = 1
         + "; with an empty memory it is g itself."
     )
     return figure
-
-
-def _arrow(ax: Axes, tip: Tensor, **look: Any) -> None:
-    style = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "mutation_scale": 10, **look}
-    ax.add_patch(FancyArrowPatch((0, 0), (tip[0].item(), tip[1].item()), **style))
 
 
 @cache  # an explorer draws the same ones again and again

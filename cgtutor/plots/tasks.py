@@ -8,17 +8,18 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch
 from matplotlib.ticker import StrMethodFormatter
 from torch import Tensor
 
 from cgtutor.aggregation.vaccine import HIGHEST_TARGET
 from cgtutor.plots.style import (
     BLUE,
+    BY_HAND,
     GREY,
     ORANGE,
     STYLE,
     Picture,
+    arrow,
     band,
     looks,
     named,
@@ -27,8 +28,6 @@ from cgtutor.plots.style import (
 )
 from cgtutor.surgery import Trace, four_ways, vaccinated
 
-#: Figures of explorers are laid out by hand: a redraw then takes half the time.
-BY_HAND: Any = STYLE | {"figure.constrained_layout.use": False}
 #: One for each target of a rotation.
 DASHES: list[Any] = [(0, (4, 1.5)), "-.", ":"]
 #: One colour and one name for each task.
@@ -90,16 +89,6 @@ def layer_cosines(panels: Mapping[str, Tensor], window: int = 10) -> Picture:
     return figure
 
 
-def _arrow(ax: Axes, tip: Tensor, **look: Any) -> None:
-    """An arrow from the origin; a dot where it is too short to see."""
-    scale = ax.get_xlim()[1] - ax.get_xlim()[0]
-    if tip.norm() < 0.02 * scale:
-        ax.plot(0, 0, marker="o", markersize=5, color=look["color"])
-        return
-    style = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "mutation_scale": 11, **look}
-    ax.add_patch(FancyArrowPatch((0, 0), (tip[0].item(), tip[1].item()), **style))
-
-
 def _window(points: Tensor, shape: float = 1.0) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Limits, ``shape`` times as wide as high, with room for these points and the origin."""
     low, high = points.amin(0).clamp(max=0), points.amax(0).clamp(min=0)
@@ -137,12 +126,12 @@ def four_aggregates(jacobian: Tensor, target: float) -> Picture:
         for ax, (name, result) in zip(axes, results.items()):
             ax.set(xlim=xlim, ylim=ylim, aspect="equal")
             for color, row in zip(TASKS, jacobian):
-                _arrow(ax, row, color=color, linewidth=1.3)
+                arrow(ax, row, color=color, linewidth=1.3)
             for color, row, new in zip(TASKS, jacobian, result.rows):
                 if not torch.allclose(row, new, atol=1e-6):
                     look = {"color": color, "linestyle": (0, (3, 1.5)), "linewidth": 1.8}
-                    _arrow(ax, new, **look)
-            _arrow(ax, result.total, color="black", linewidth=2.6, mutation_scale=15)
+                    arrow(ax, new, **look)
+            arrow(ax, result.total, color="black", linewidth=2.6, mutation_scale=15)
             title = f"{name}, φ̂ = {target:.2f}" if name == "GradVac" else name
             ax.set_title(title.replace("-", "−"), fontsize="medium")
             lines = [f"result {_in_words(result.total)}"] + [
@@ -195,14 +184,14 @@ def rotation(
         ax.set(xlim=xlim, ylim=ylim, aspect="equal")
         height = ax.axhline(first[1].item(), color=GREY, linewidth=1, linestyle=":")
         height.set_label("the height, which stays")
-        _arrow(ax, second, color=ORANGE, linewidth=2.2)
-        _arrow(ax, first, color=BLUE, linewidth=2.2)
+        arrow(ax, second, color=ORANGE, linewidth=2.2)
+        arrow(ax, first, color=BLUE, linewidth=2.2)
         handles = [
             Line2D([], [], color=BLUE, label=f"gᵢ: cosine {phi:.2f}, length {first.norm():.2f}"),
             Line2D([], [], color=ORANGE, label=f"gⱼ: length {second.norm():.2f}"),
         ]
         for (phi_hat, new), dash in zip(turned.items(), DASHES):
-            _arrow(ax, new, color=BLUE, linestyle=dash, linewidth=1.8)
+            arrow(ax, new, color=BLUE, linestyle=dash, linewidth=1.8)
             ax.plot(
                 [first[0], new[0]], [first[1], new[1]], color=ORANGE, linewidth=1.2, linestyle="--"
             )
