@@ -1,6 +1,5 @@
 """What the notebook on groupings is made of: data, trainings, figures, explorer, checks."""
 
-import matplotlib.pyplot as plt
 import pytest
 import torch
 import torchjd
@@ -43,10 +42,8 @@ from cgtutor.toys import digits
 
 
 @pytest.fixture(autouse=True)
-def _close_figures():
+def _one_thread():
     torch.set_num_threads(1)  # small tensors: more threads only wait for each other
-    yield
-    plt.close("all")
 
 
 @pytest.fixture(scope="module")

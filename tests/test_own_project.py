@@ -3,7 +3,6 @@
 import math
 from itertools import pairwise
 
-import matplotlib.pyplot as plt
 import pytest
 import torch
 from torch.nn.utils import parameters_to_vector
@@ -39,10 +38,8 @@ from cgtutor.training import Curves
 
 
 @pytest.fixture(autouse=True)
-def _close_figures():
+def _one_thread():
     torch.set_num_threads(1)  # small tensors: more threads only wait for each other
-    yield
-    plt.close("all")
 
 
 @pytest.fixture(scope="module")
