@@ -5,11 +5,13 @@
     python notebooks/regenerate.py --check           # change nothing; fail where they differ
 
 A second run gives the same bytes on the same machine. ``--check`` compares pictures by what
-they show, since another machine may round a pixel differently, and all else to the letter.
+they show, since another machine may round a pixel differently, and all else to the letter;
+``pytest`` makes the same comparison while it runs the notebooks (see conftest.py).
 """
 
 import argparse
 import base64
+import copy
 import io
 import os
 import sys
@@ -57,11 +59,12 @@ def normalised(notebook: NotebookNode) -> NotebookNode:
     for cell in notebook.cells:
         cell.metadata = NotebookNode({k: v for k, v in cell.metadata.items() if k == "tags"})
         if cell.cell_type == "code":
-            cell.outputs = _normalised_outputs(cell.outputs)
+            cell.outputs = normalised_outputs(cell.outputs)
     return notebook
 
 
-def _normalised_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
+def normalised_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Outputs of a cell in the one form that is stored."""
     kept: list[NotebookNode] = []
     for output in outputs:
         if output.output_type == "stream":
@@ -94,14 +97,21 @@ def differences(stored: NotebookNode, fresh: NotebookNode) -> list[str]:
         return ["the number of cells"]
     found = [] if stored.metadata == fresh.metadata else ["the notebook's metadata"]
     for i, (old, new) in enumerate(zip(stored.cells, fresh.cells)):
-        pictures = [_taken_out(cell) for cell in (old, new)]
-        if old != new or len(pictures[0]) != len(pictures[1]):
-            found.append(f"cell {i}: {new.source.strip().splitlines()[0]}")
-        elif MEASURED_TAG in new.metadata.get("tags", []):
-            continue  # a picture of times, and times are never the same
-        elif not all(_same_picture(a, b) for a, b in zip(*pictures)):
-            found.append(f"a picture in cell {i}: {new.source.strip().splitlines()[0]}")
+        what = difference(old, new)
+        if what:
+            found.append(f"{what} {i}: {new.source.strip().splitlines()[0]}")
     return found
+
+
+def difference(stored: NotebookNode, fresh: NotebookNode) -> str:
+    """What is different in a cell: "cell", "a picture in cell", or nothing."""
+    old, new = copy.deepcopy(stored), copy.deepcopy(fresh)
+    pictures = [_taken_out(cell) for cell in (old, new)]
+    if old != new or len(pictures[0]) != len(pictures[1]):
+        return "cell"
+    if MEASURED_TAG in new.metadata.get("tags", []):
+        return ""  # a picture of times, and times are never the same
+    return "" if all(map(_same_picture, *pictures)) else "a picture in cell"
 
 
 def _taken_out(cell: NotebookNode) -> list[str]:

@@ -1,5 +1,11 @@
 """Fixtures and settings for all tests."""
 
+import os
+
+# Read by torch and numpy as they are imported, and inherited by kernels and other processes: a
+# test has one thread, so that workers do not wait for each other and sums come in one order.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import hypothesis
 import matplotlib
 import matplotlib.pyplot as plt

@@ -548,7 +548,9 @@ WRONG_AGGREGATES = [
 ]
 
 
-@pytest.mark.parametrize(("why", "answer"), WRONG_AGGREGATES, ids=lambda x: str(x)[:40])
+@pytest.mark.parametrize(
+    ("why", "answer"), WRONG_AGGREGATES, ids=[w[:40] for w, _ in WRONG_AGGREGATES]
+)
 def test_aggregate_by_rule_rejects(why, answer, capsys):
     exercises.aggregate_by_rule(answer)
     said = capsys.readouterr().out

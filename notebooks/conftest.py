@@ -1,0 +1,40 @@
+"""What pytest checks in a notebook beside what nbval does, on the same run of the notebook.
+
+nbval compares what a cell prints. Here the rest is compared: the pictures, by what they show, and
+the order, kinds and metadata of the outputs.
+"""
+
+import copy
+import os
+from collections.abc import Generator
+
+import pytest
+import regenerate
+from nbval.plugin import IPyNbCell
+
+# Kernels inherit it: sums in one order, and workers that share the cores do not wait for each other.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+collect_ignore = ["conftest.py"]  # it has no doctests, and tests/ has a module of this name
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave coverage to the tests: nbval traces kernels too, for data that nothing combines."""
+    if isinstance(item, IPyNbCell):
+        item.config.option.cov_source = None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Compare all of a cell's outputs with the stored ones, after nbval has run it."""
+    yield
+    if isinstance(item, IPyNbCell) and item.options["check"]:
+        fresh = copy.deepcopy(item.cell)
+        fresh.outputs = regenerate.normalised_outputs(copy.deepcopy(item.test_outputs))
+        for output in fresh.outputs:
+            if output.output_type == "execute_result":  # nbval's kernels always count 1
+                output.execution_count = item.cell.execution_count
+        what = regenerate.difference(item.cell, fresh)
+        if what:
+            item.raise_cell_error(f"{what} differs from what is stored (see regenerate.py)")
