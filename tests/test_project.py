@@ -12,8 +12,14 @@ from packaging.requirements import Requirement
 
 import cgtutor
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 METADATA = importlib.metadata.metadata("cgtutor")
 REPOSITORY = dict(u.split(", ") for u in METADATA.get_all("Project-URL"))["Repository"]
 SLUG = REPOSITORY.removeprefix("https://github.com/")
@@ -69,7 +75,7 @@ def test_readme_has_the_two_commands():
         assert "\n" not in command
         assert command.startswith("python3 -m venv .venv && .venv/bin/pip install -c ")
     assert course.endswith("jupyter lab --allow-root notebooks/00_what_is_here.ipynb")
-    assert tests.endswith(".venv/bin/pytest")
+    assert tests.endswith(".venv/bin/pytest -n auto")
 
 
 def test_readme_examples_run():
@@ -135,7 +141,7 @@ def test_pins():
         (specifier,) = pin.specifier
         assert specifier.operator == "=="
         pinned.setdefault(pin.name, []).append(specifier.version)
-    for text in METADATA.get_all("Requires-Dist"):
+    for text in METADATA.get_all("Requires-Dist") + PYPROJECT["dependency-groups"]["lint"]:
         wanted = Requirement(text)
         if wanted.name != "cgtutor":
             assert wanted.name in pinned, wanted.name
@@ -181,9 +187,46 @@ def test_binder_files():
     assert started.stdout.strip() == "1"
 
 
+def test_users_of_the_tests_install_no_linters():
+    extras = {Requirement(text).name for text in METADATA.get_all("Requires-Dist")}
+    linters = {Requirement(text).name for text in PYPROJECT["dependency-groups"]["lint"]}
+    assert linters == {"mypy", "pre-commit", "ruff"}
+    assert not extras & linters
+
+
+def steps(job):
+    return [step["run"] for step in job["steps"] if "run" in step]
+
+
 def test_workflows_run_our_own_commands():
-    test = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())
-    assert test["jobs"]["pinned"]["steps"][-1]["run"] == "bash .ci/run"
-    yaml.safe_load((ROOT / ".github/workflows/weekly.yml").read_text())
-    yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    _, tests = re.findall(r"```bash\n(.+?)\n```", README)
+    jobs = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())["jobs"]
+    assert steps(jobs["pinned"]) == ["bash .ci/run"]
+    assert jobs["pinned"]["needs"] == "lint", "what takes a minute comes first"
+    mac, windows = (steps(jobs[name])[-1] for name in ("macos", "windows"))
+    assert mac.startswith(tests)
+    assert windows.replace(".venv\\Scripts\\", ".venv/bin/").replace("; ", " && ") == mac.replace(
+        "python3", "python"
+    )
+    weekly = yaml.safe_load((ROOT / ".github/workflows/weekly.yml").read_text())["jobs"]
+    assert set(weekly) == {"browser", "newest", "oldest"}
+    assert weekly["browser"]["env"]["BROWSER_NOTEBOOKS"] == "all"
     subprocess.run(["bash", "-n", str(ROOT / ".ci/run")], check=True)
+
+
+def test_files_for_github_can_be_read():
+    files = [*(ROOT / ".github").rglob("*.yml"), ROOT / ".pre-commit-config.yaml"]
+    assert {f.name for f in files} >= {"dependabot.yml", "test.yml", "weekly.yml", "config.yml"}
+    for file in files:
+        assert yaml.safe_load(file.read_text()), file
+    for form in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml"):
+        if form.name != "config.yml":
+            assert {"name", "description", "body"} <= set(yaml.safe_load(form.read_text())), form
+
+
+def test_hooks_are_pinned_to_the_versions_of_the_constraints():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    revisions = {h["repo"].rpartition("/")[2]: h["rev"] for h in hooks if h["repo"] != "local"}
+    (ruff,) = [str(pin.specifier) for pin in pins() if pin.name == "ruff"]
+    assert revisions["ruff-pre-commit"] == ruff.replace("==", "v")
+    assert all(re.fullmatch(r"v\d+\.\d+\.\d+", rev) for rev in revisions.values())
