@@ -29,19 +29,9 @@ class Notebook(NamedTuple):
 
 
 NOTEBOOKS = (
+    Notebook("00_what_is_here", "What is here, and does my machine run it?", 15, "both", ()),
     Notebook(
-        "00_what_is_here",
-        "What is here, and does my machine run it?",
-        15,
-        "both",
-        (),
-    ),
-    Notebook(
-        "01_first_steps",
-        "What changes when I swap Adam for Adam_C?",
-        30,
-        "optimizers",
-        ("00",),
+        "01_first_steps", "What changes when I swap Adam for Adam_C?", 30, "optimizers", ("00",)
     ),
     Notebook(
         "02_what_an_optimizer_remembers",
@@ -51,11 +41,7 @@ NOTEBOOKS = (
         ("01",),
     ),
     Notebook(
-        "03_which_gradients_to_keep",
-        "Which gradients deserve keeping?",
-        45,
-        "optimizers",
-        ("02",),
+        "03_which_gradients_to_keep", "Which gradients deserve keeping?", 45, "optimizers", ("02",)
     ),
     Notebook(
         "04_how_old_and_new_combine",
@@ -64,13 +50,7 @@ NOTEBOOKS = (
         "optimizers",
         ("03",),
     ),
-    Notebook(
-        "05_does_it_help",
-        "Does it help on toy classification?",
-        50,
-        "optimizers",
-        ("04",),
-    ),
+    Notebook("05_does_it_help", "Does it help on toy classification?", 50, "optimizers", ("04",)),
     Notebook(
         "06_how_to_choose",
         "How do I choose topC and decay, and what does memory cost?",
@@ -85,34 +65,10 @@ NOTEBOOKS = (
         "optimizers",
         ("06",),
     ),
-    Notebook(
-        "08_when_tasks_disagree",
-        "When do tasks disagree?",
-        40,
-        "tasks",
-        ("00",),
-    ),
-    Notebook(
-        "09_what_the_vaccine_changes",
-        "What does the vaccine change?",
-        45,
-        "tasks",
-        ("08",),
-    ),
-    Notebook(
-        "10_which_grouping",
-        "Which grouping, and when?",
-        45,
-        "tasks",
-        ("09",),
-    ),
-    Notebook(
-        "11_your_own_project",
-        "How do I use it in my own project?",
-        50,
-        "both",
-        ("07", "10"),
-    ),
+    Notebook("08_when_tasks_disagree", "When do tasks disagree?", 40, "tasks", ("00",)),
+    Notebook("09_what_the_vaccine_changes", "What does the vaccine change?", 45, "tasks", ("08",)),
+    Notebook("10_which_grouping", "Which grouping, and when?", 45, "tasks", ("09",)),
+    Notebook("11_your_own_project", "How do I use it in my own project?", 50, "both", ("07", "10")),
 )
 
 
