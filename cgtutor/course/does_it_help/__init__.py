@@ -1,0 +1,1 @@
+"""Notebook 05: Does it help on toy classification?"""

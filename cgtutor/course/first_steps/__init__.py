@@ -1,0 +1,1 @@
+"""Notebook 01: What changes when I swap Adam for Adam_C?"""

@@ -1,0 +1,1 @@
+"""Notebook 07: How does the memory get from a heap to a GPU?"""

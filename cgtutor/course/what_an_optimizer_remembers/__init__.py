@@ -1,0 +1,1 @@
+"""Notebook 02: What does an optimizer remember?"""

@@ -1,0 +1,1 @@
+"""Notebook 09: What does the vaccine change?"""

@@ -1,0 +1,137 @@
+"""Whatever an answer does, a check says something and leaves everything as it was."""
+
+import importlib
+import random
+import sys
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from checking import said
+
+from cgtutor.course import NOTEBOOKS
+from cgtutor.course.shared.check import NotYet, check
+
+#: Every check of the course, by its notebook's folder and its name.
+CHECKS = {
+    f"{notebook.folder}.{name}": function
+    for notebook in NOTEBOOKS
+    for module in [importlib.import_module(f"cgtutor.course.{notebook.folder}.checks")]
+    for name, function in vars(module).items()
+    if getattr(function, "is_check", False) and function.__module__ == module.__name__
+}
+NUMBERS = ["choosy_memory", "environment", "fair_comparison", "hidden_conflict"]
+#: Those whose answer is a function, or two.
+CALLERS = [name for name in CHECKS if name.partition(".")[2] not in NUMBERS]
+
+
+def ask(name, answer):
+    return said(CHECKS[name], *[answer] * (2 if name.endswith("save_and_resume") else 1))
+
+
+class SpeechlessError(Exception):
+    def __str__(self):
+        raise ValueError("no words")
+
+
+def ends_the_notebook(*_):
+    sys.exit(1)
+
+
+def closes(*_):
+    raise GeneratorExit
+
+
+def speechless(*_):
+    raise SpeechlessError
+
+
+def test_all_checks_are_found():
+    assert len(CHECKS) == 18
+    assert {name.partition(".")[0] for name in CHECKS} == {n.folder for n in NOTEBOOKS}
+
+
+@pytest.mark.parametrize("name", CALLERS)
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (ends_the_notebook, "SystemExit. Leave exit() out; it would end the notebook as well."),
+        (closes, "it stopped with GeneratorExit: "),
+        (speechless, "it stopped with SpeechlessError."),
+    ],
+    ids=["exit", "GeneratorExit", "speechless"],
+)
+def test_no_exception_gets_out(name, answer, why):
+    verdict = ask(name, answer)
+    assert verdict.startswith("Not yet: ")
+    assert why in verdict
+
+
+def changes_everything(*_):
+    torch.set_default_dtype(torch.float64)
+    torch.set_grad_enabled(False)
+    torch.manual_seed(1)
+    np.random.seed(1)
+    random.seed(1)
+    plt.figure()
+    warnings.simplefilter("ignore")
+
+
+def everything():
+    return (
+        torch.get_default_dtype(),
+        torch.is_grad_enabled(),
+        torch.get_rng_state().tolist(),
+        np.random.get_state()[1].tolist(),
+        random.getstate(),
+        plt.get_fignums(),
+        list(warnings.filters),
+    )
+
+
+@pytest.mark.parametrize("name", CALLERS)
+def test_all_is_as_it_was(name):
+    before = everything()
+    assert ask(name, changes_everything).startswith("Not yet: ")
+    assert everything() == before
+
+
+def test_a_figure_that_was_open_stays_open():
+    figure = plt.figure()
+    check()(changes_everything)()
+    assert plt.get_fignums() == [figure.number]
+    plt.close(figure)
+
+
+def test_who_interrupts_the_kernel_interrupts_the_check():
+    @check()
+    def interrupted():
+        torch.set_default_dtype(torch.float64)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert torch.get_default_dtype() is torch.float32
+
+
+def test_a_hint_goes_with_an_exceptions_message():
+    @check(hints={"ambiguous": "Compare one number."})
+    def compares(message):
+        if message is None:
+            raise NotYet("none.")
+        raise ValueError(message)
+
+    assert said(compares, "it is ambiguous") == (
+        "Not yet: it stopped with ValueError: it is ambiguous (Compare one number.)\n"
+    )
+    assert said(compares, "other") == "Not yet: it stopped with ValueError: other\n"
+    assert said(compares, None) == "Not yet: none.\n"
+
+
+def test_an_input_that_is_no_answer():
+    one = said(CHECKS["first_steps.choosy_memory"], None, 1)
+    other = said(CHECKS["what_is_here.environment"], torch.empty(3, device="meta"))
+    assert one.startswith("Not yet: it stopped with TypeError: ")
+    assert other.startswith("Not yet: it stopped with NotImplementedError: ")

@@ -1,0 +1,102 @@
+"""Training."""
+
+import pytest
+import torch
+from torch.optim import SGD, Adam
+
+from cgtutor.course.shared.data import Split, network
+from cgtutor.course.shared.training import (
+    Curves,
+    best_learning_rate,
+    evaluate,
+    step_length,
+    sweep,
+    table,
+    train,
+)
+
+
+def test_step_length(tiny):
+    class Walk(SGD):
+        def step(self, closure=None):
+            with torch.no_grad():
+                for group in self.param_groups:
+                    for p in group["params"]:
+                        p.add_(group["lr"])
+
+    length = step_length(lambda p, lr: Walk(p, lr), 2.0, tiny, epochs=1)
+    assert length == pytest.approx(2 * 2410**0.5, rel=1e-4)
+
+
+def test_train(tiny):
+    model, calls = network(), []
+    optimizer = Adam(model.parameters(), lr=0.01)
+    before = evaluate(model, tiny.train)[0]
+    state = torch.get_rng_state()
+    curves = train(model, optimizer, tiny, 8, batch_size=30, after_step=lambda: calls.append(1))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert len(calls) == 8 * 4
+    assert [len(c) for c in curves[:3]] == [8, 8, 8]
+    assert curves.train_loss[-1] < curves.train_loss[0] < before
+    assert curves.train_loss[-1] == evaluate(model, tiny.train)[0]
+    assert (curves.validation_loss[-1], curves.validation_accuracy[-1]) == evaluate(
+        model, tiny.validation
+    )
+    assert curves.test_accuracy == evaluate(model, tiny.test)[1] > 0.5
+
+
+def test_seed_is_the_order_of_mini_batches(tiny):
+    runs = []
+    for seed in (1, 1, 2):
+        model = network()
+        runs.append(train(model, Adam(model.parameters()), tiny, 2, seed=seed))
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_evaluate_by_hand():
+    logits = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
+    loss, accuracy = evaluate(torch.nn.Identity(), Split(logits, torch.tensor([1, 0])))
+    expected = (torch.tensor(2.0).log() + (1 + torch.tensor(-2.0).exp()).log()) / 2
+    assert loss == pytest.approx(expected.item())
+    assert accuracy == 0.5
+
+
+def test_sweep_is_the_same_for_all(tiny):
+    """Two names for one optimizer give the same numbers; a run does not depend on the others."""
+    make = {name: lambda p, lr: Adam(p, lr=lr) for name in ("a", "b")}
+    results = sweep(make, [0.001, 0.01], range(2), tiny, epochs=2)
+    assert results["a"] == results["b"]
+    assert list(results["a"]) == [0.001, 0.01]
+    assert [len(runs) for runs in results["a"].values()] == [2, 2]
+    model = network(seed=1)
+    alone = train(model, Adam(model.parameters(), lr=0.01), tiny, 2, seed=1)
+    assert results["a"][0.01][1] == alone
+
+
+def test_best_learning_rate():
+    def runs(*finals):
+        return [Curves([], [9.0, final], [], 0.0) for final in finals]
+
+    assert best_learning_rate({1.0: runs(3, 1), 2.0: runs(1, 2), 3.0: runs(2, 2)}) == 2.0
+    assert best_learning_rate({1.0: runs(float("nan"), 1), 2.0: runs(9, 9)}) == 2.0
+
+
+def test_table():
+    def runs(*pairs):
+        return [Curves([], [9.0, loss], [], accuracy) for loss, accuracy in pairs]
+
+    results = {
+        "one": {0.1: runs((1, 0.5), (2, 0.7)), 0.03: runs((3, 0.1), (4, 0.1))},
+        "another": {0.1: runs((2, 0.2), (2, 0.2)), 0.03: runs((1, 0.9), (1, 0.9))},
+    }
+    assert table(results).splitlines() == [
+        "validation loss at each learning rate, and test accuracy at the best of these",
+        " " * 22 + "0.1     0.03    test accuracy",
+        "one                   1.50    3.50    0.600 ± 0.141",
+        "another               2.00    1.00    0.900 ± 0.000",
+    ]
+
+
+def curves(shift=0.0):
+    falling = [2.0 + shift, 1.0 + shift, 0.5 + shift]
+    return Curves(falling, falling, [0.2, 0.5, 0.9], 0.9)

@@ -1,0 +1,380 @@
+"""What an optimizer remembers."""
+
+import heapq
+import math
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+from torch.optim import SGD, Adam
+
+from cgtutor import SGD_C
+from cgtutor.course.shared.replay import replay
+from cgtutor.course.what_an_optimizer_remembers import checks, figures
+from cgtutor.course.what_an_optimizer_remembers.checks import _typical_steps
+from cgtutor.course.what_an_optimizer_remembers.explorer import weights_explorer
+from cgtutor.course.what_an_optimizer_remembers.study import (
+    first_moment_weights,
+    memory_weights,
+    moments,
+    momentum_weights,
+)
+from cgtutor.course.which_gradients_to_keep.checks import _TYPICAL_MEMORIES
+from cgtutor.course.which_gradients_to_keep.study import total_weight
+
+#: The trace of the docs: the 1 goes when the 3 comes, the 0.2 never gets in.
+TRACE = [4.0, 1.0, 3.0, 0.2]
+
+
+def traced():
+    return replay(TRACE, topC=2, decay=0.5)
+
+
+@pytest.mark.parametrize("beta", [0, 0.5, 0.9])
+def test_momentum_weights_are_torchs(beta):
+    """A kick, then zeros: what moves is the weight of the kick."""
+    p = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    optimizer = SGD([p], lr=1, momentum=beta)
+    moved = []
+    for step in range(6):
+        before = p.item()
+        p.grad = torch.full_like(p, float(step == 0))
+        optimizer.step()
+        moved.append(before - p.item())
+    assert momentum_weights(beta, 6) == pytest.approx(moved)
+
+
+def test_first_moment_weights_are_torchs():
+    """Adam's exp_avg is linear in the gradients; a kick at each age gives that age's weight."""
+    steps, found = 5, []
+    for age in range(steps):
+        p = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+        optimizer = Adam([p], betas=(0.8, 0.999))
+        for step in range(steps):
+            p.grad = torch.full_like(p, float(step == steps - 1 - age))
+            optimizer.step()
+        found.append(optimizer.state[p]["exp_avg"].item() / (1 - 0.8**steps))
+    weights = first_moment_weights(0.8, 7, steps=steps)
+    assert weights[:steps] == pytest.approx(found)
+    assert weights[steps:] == [0, 0]
+    assert sum(weights) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("aggr", "expected"),
+    [
+        # step 0: own 1; 1: own and age 1; 2: own, ages 1 and 2; 3: own, ages 1 and 3
+        ("mean", [1 + 1 / 2 + 1 / 3 + 1 / 3, 1 / 2 + 1 / 3 + 1 / 3, 1 / 3, 1 / 3]),
+        ("sum", [4, 1 + 1 / 2 + 1 / 2, 1 / 2, 1 / 2]),
+        ("mid", [1 + 3 / 2, 1 / 2 + 1 / 4 + 1 / 4, 1 / 4, 1 / 4]),
+    ],
+)
+def test_memory_weights_by_hand(aggr, expected):
+    assert memory_weights(traced(), 4, aggr) == pytest.approx([w / 4 for w in expected])
+
+
+def test_memory_weights_from_a_step_on_and_up_to_an_age():
+    last = memory_weights(traced(), 2, first=3)
+    assert last == pytest.approx([1 / 3, 1 / 3])
+    assert memory_weights(traced(), 9, first=3)[4:] == [0] * 5
+
+
+def test_memory_weights_are_the_optimizers():
+    """The weights by which a step is a sum of gradients, read from SGD_C itself."""
+    norms = [4.0, 1.0, 3.0, 0.2, 2.0, 2.5]
+    p = torch.nn.Parameter(torch.zeros(6, dtype=torch.float64))
+    optimizer = SGD_C([p], lr=1, topC=2, decay=0.5, aggr="mean")
+    by_age = [0.0] * 6
+    for step, norm in enumerate(norms):  # each gradient along an axis of its own
+        before = p.detach().clone()
+        p.grad = torch.zeros_like(p)
+        p.grad[step] = norm
+        optimizer.step()
+        for born, moved in enumerate((before - p.detach()).tolist()[: step + 1]):
+            by_age[step - born] += moved / norms[born] / len(norms)
+    assert memory_weights(replay(norms, 2, 0.5), 6) == pytest.approx(by_age)
+    lives = replay(norms, 2, 0.5)
+    totals = [total_weight(lives, born) for born in range(6)]
+    assert totals == pytest.approx([-x / n for x, n in zip(p.detach().tolist(), norms)])
+
+
+def test_moments_are_adams():
+    gradients = [1.0, -2.0, 0.5, 3.0]
+    p = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    optimizer = Adam([p], lr=1, betas=(0.8, 0.9), eps=0)
+    moved = []
+    for g in gradients:
+        before = p.item()
+        p.grad = torch.full_like(p, g)
+        optimizer.step()
+        moved.append(before - p.item())
+    found = moments(gradients, (0.8, 0.9))
+    assert found.step == pytest.approx(moved)
+    assert found.first[0] == pytest.approx(1)
+    assert found.root[1] == pytest.approx(math.sqrt((0.9 * 1 + 4) / 1.9))
+
+
+def test_weights_by_age():
+    figure = figures.weights_by_age(
+        {"one": [1.0, 0.5, 0.0, 0.5], "two": [1.0] * 4}, old=1, oldest=12
+    )
+    (ax,) = figure.axes
+    drawn = ax.lines[0].get_ydata().tolist()
+    assert drawn[:2] == [1.0, 0.5]
+    assert math.isnan(drawn[2])
+    assert [t.get_text() for t in figure.legends[0].texts] == [
+        "one (25%)",
+        "two (50%)",
+    ]
+    assert figure.legends[0].get_title().get_text().endswith("on gradients older than 1 steps")
+    assert "one, now 1, one step ago 0.5, and 25% of the weight on gradients older than 1" in (
+        figure.alt
+    )
+    assert figures.weights_by_age({n: [1, 1] for n in "abc"}).legends[0]._ncols == 2
+
+
+def test_moments_figure():
+    gradients = [1.0, 1.0, 10.0, 1.0]
+    found = moments(gradients)
+    figure = figures.moments(gradients, found)
+    above, below = figure.axes
+    assert [list(line.get_ydata()) for line in above.lines] == [gradients, *found[:2]]
+    assert list(below.lines[0].get_ydata()) == found.step
+    assert "a spike of 10 at step 2" in figure.alt
+    assert f"{found.step[-1]:.1f} at the end" in figure.alt
+
+
+def alts(monkeypatch, name):
+    """The alternative texts of all that an explorer draws with this function."""
+    drawn, draw = [], getattr(figures, name)
+
+    def noted(*arguments, **options):
+        drawn.append(draw(*arguments, **options))
+        return drawn[-1]
+
+    monkeypatch.setattr(figures, name, noted)
+    return drawn
+
+
+def test_weights_explorer(monkeypatch):
+    drawn = alts(monkeypatch, "weights_by_age")
+    norms = [1.0 + (t % 7) / 10 for t in range(150)]
+    explorer = weights_explorer(norms)
+    _, beta, top_c, decay, _ = explorer.children
+    beta.value, top_c.value, decay.value = 0.5, 4, 1
+    expected = figures.weights_by_age(
+        {
+            "momentum, β = 0.5": momentum_weights(0.5, 1000),
+            "memory, topC = 4, decay = 1": memory_weights(replay(norms, 4, 1), 150, first=100),
+        }
+    )
+    assert drawn[-2].alt == expected.alt
+    assert not set(plt.get_fignums()) - {expected.number}
+
+
+def momentum(parameters, velocities, lr, beta):
+    for p in parameters:
+        if p.grad is not None:
+            velocities[p] = beta * velocities.get(p, 0) + p.grad
+            p -= lr * velocities[p]
+
+
+def momentum_in_place(parameters, velocities, lr, beta):
+    for i, p in enumerate(parameters):
+        if p.grad is None:
+            continue
+        if i in velocities:
+            velocities[i].mul_(beta).add_(p.grad)
+        else:
+            velocities[i] = p.grad.clone()
+        p.data.sub_(velocities[i], alpha=lr)
+
+
+@pytest.mark.parametrize("right", [momentum, momentum_in_place])
+def test_momentum_step_accepts(right, capsys):
+    checks.momentum_step(right)
+    assert capsys.readouterr().out.startswith("Right! ")
+
+
+@pytest.mark.parametrize("why", _typical_steps())
+def test_momentum_step_knows(why, capsys):
+    checks.momentum_step(_typical_steps()[why])
+    assert capsys.readouterr().out == f"Not yet: {why}\n"
+
+
+def new_tensors(parameters, velocities, lr, beta):
+    for i, p in enumerate(parameters):
+        if p.grad is not None:
+            velocities[i] = beta * velocities.get(i, 0) + p.grad
+            parameters[i] = p - lr * velocities[i]
+
+
+def takes_the_gradient(parameters, velocities, lr, beta):
+    momentum(parameters, velocities, lr, beta)
+    parameters[0].grad = None
+
+
+def aliased(parameters, velocities, lr, beta):
+    for p in parameters:
+        if p.grad is not None:
+            if p in velocities:
+                velocities[p].mul_(beta).add_(p.grad)
+            else:
+                velocities[p] = p.grad
+            p -= lr * velocities[p]
+
+
+def in_place_gradient(parameters, velocities, lr, beta):
+    for p in parameters:
+        if p.grad is not None:
+            p.grad.add_(velocities.get(p, 0), alpha=beta) if p in velocities else None
+            velocities[p] = p.grad.clone()
+            p -= lr * p.grad
+
+
+def local_velocity(parameters, velocities, lr, beta):
+    velocities = {}
+    momentum(parameters, velocities, lr, beta)
+
+
+def replaces(parameters, velocities, lr, beta):
+    for p in parameters:
+        if p.grad is not None:
+            velocities[p] = beta * velocities.get(p, 0) + p.grad
+            p = p - lr * velocities[p]
+
+
+def key_error(parameters, velocities, lr, beta):
+    for p in parameters:
+        if p.grad is not None:
+            velocities[p] = beta * velocities[p] + p.grad
+            p -= lr * velocities[p]
+
+
+def none(parameters, velocities, lr, beta):
+    for p in parameters:
+        velocities[p] = beta * velocities.get(p, 0) + p.grad
+        p -= lr * velocities[p]
+
+
+def none_later(parameters, velocities, lr, beta):
+    for i, p in enumerate(parameters):
+        if i != 1:
+            velocities[p] = beta * velocities.get(p, 0) + p.grad
+            p -= lr * velocities[p]
+
+
+def twice(parameters, velocities, lr, beta):
+    for p in parameters:
+        if p.grad is not None:
+            velocities[p] = beta * velocities.get(p, 0) + 2 * p.grad
+            p -= lr * velocities[p]
+
+
+def twice_when_absent(parameters, velocities, lr, beta):
+    momentum(parameters, velocities, lr, beta)
+    if parameters[2].grad is None:
+        parameters[0].mul_(2)
+
+
+MOMENTUM = {
+    "the list holds other tensors than before": new_tensors,
+    "p.grad is None after your step": takes_the_gradient,
+    "changes p.grad itself. Either": aliased,
+    "velocities[p] is that very tensor": in_place_gradient,
+    "Is the velocity there again": local_velocity,
+    "p = p - ... only": replaces,
+    "At first velocities is empty": key_error,
+    "it stopped with TypeError": none,
+    "has p.grad None: pass it by": none,
+    "no gradient in some steps: it stopped with TypeError": none_later,
+    "after step 1 parameter 1 of 3 is": twice,
+    "with a parameter that has no gradient in some steps, with β = 0.9": twice_when_absent,
+    "ZeroDivisionError: division by zero": lambda *_: 1 / 0,
+}
+
+
+@pytest.mark.parametrize("why", MOMENTUM)
+def test_momentum_step_rejects(why, capsys):
+    checks.momentum_step(MOMENTUM[why])
+    said = capsys.readouterr().out
+    assert said.startswith("Not yet: ")
+    assert why in said
+
+
+def test_each_typical_answer_has_a_message_of_its_own():
+    for messages in (list(_typical_steps()), list(_TYPICAL_MEMORIES)):
+        assert len(set(messages)) == len(messages) >= 15
+
+
+def remember(memory, norm, gradient, topC, decay):
+    memory = list(memory)
+    if math.isfinite(norm):
+        if len(memory) < topC:
+            memory.append((norm, gradient.clone()))
+        else:
+            goes = min(range(topC), key=lambda i: memory[i][0])
+            if norm > memory[goes][0]:
+                del memory[goes]
+                memory.append((norm, gradient.clone()))
+    return [(priority * decay, kept) for priority, kept in memory]
+
+
+def changed(change):
+    """The right answer, then a change of what it gives back."""
+    return lambda *given: change(remember(*given), *given)
+
+
+def zeroed(memory, norm, gradient, topC, decay):
+    found = remember(memory, norm, gradient, topC, decay)
+    gradient.zero_()
+    return found
+
+
+def swapped(entries, *_):
+    return [(p, entries[-1 - i][1]) for i, (p, _) in enumerate(entries)]
+
+
+def replaces_in_its_place(memory, norm, gradient, topC, decay):
+    memory = list(memory)
+    if math.isfinite(norm):
+        goes = min(range(len(memory)), key=lambda i: memory[i][0], default=None)
+        if len(memory) < topC:
+            memory.append((norm, gradient.clone()))
+        elif norm > memory[goes][0]:
+            memory[goes] = (norm, gradient.clone())
+    return [(priority * decay, kept) for priority, kept in memory]
+
+
+def heap_of_pairs(memory, norm, gradient, topC, decay):
+    if math.isfinite(norm):
+        if len(memory) < topC:
+            heapq.heappush(memory, (norm, gradient.clone()))
+        elif norm > memory[0][0]:
+            heapq.heapreplace(memory, (norm, gradient.clone()))
+    return [(priority * decay, kept) for priority, kept in memory]
+
+
+def into_a_pair(memory, norm, gradient, topC, decay):
+    memory.append((norm, gradient.clone()))
+    memory[0][0] *= decay
+    return memory
+
+
+REMEMBER = {
+    "gradient that came in was changed": zeroed,
+    "gives back None": lambda *_: None,
+    "a list of pairs": lambda *_: {},
+    "list of pairs (priority, gradient)": changed(lambda found, *_: [(g, p) for p, g in found]),
+    "pairs (priority": changed(lambda found, *_: [(p, g, 0) for p, g in found]),
+    "Keep a copy: gradient.clone()": lambda memory, norm, gradient, *_: [(norm, gradient)],
+    "the very tensor that came in": lambda memory, norm, gradient, *_: [(norm, gradient[:])],
+    "ZeroDivisionError": lambda *_: 1 / 0,
+    "are right, but stand with other gradients": changed(swapped),
+    "with other gradients. Of equal priorities, does the oldest go?": replaces_in_its_place,
+    "min, sort, remove and heapq compare the tensors": heap_of_pairs,
+    "A pair cannot be changed": into_a_pair,
+    "after gradient 1, of norm 4, the priorities should be [2.0], and yours are [6.0]": changed(
+        lambda found, *_: [(3 * p, g) for p, g in found]
+    ),
+}
