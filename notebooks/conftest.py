@@ -12,7 +12,7 @@ import pytest
 import regenerate
 from nbval.plugin import IPyNbCell
 
-# Kernels inherit it: sums in one order, and workers that share the cores do not wait for each other.
+# Kernels inherit it: sums come in one order, and workers do not wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 collect_ignore = ["conftest.py"]  # it has no doctests, and tests/ has a module of this name
@@ -35,6 +35,5 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         for output in fresh.outputs:
             if output.output_type == "execute_result":  # nbval's kernels always count 1
                 output.execution_count = item.cell.execution_count
-        what = regenerate.difference(item.cell, fresh)
-        if what:
-            item.raise_cell_error(f"{what} differs from what is stored (see regenerate.py)")
+        if what := regenerate.difference(item.cell, fresh):
+            item.raise_cell_error(f"{what} differs from the stored one (see regenerate.py)")

@@ -28,6 +28,7 @@ HERE = Path(__file__).parent
 PICTURE, PICTURE_TAG = HERE.parent / ".github" / "memory.png", "readme-picture"
 #: What this tag's cell draws was measured, and differs from run to run.
 MEASURED_TAG = "measured"
+OUTPUT = "the output"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -97,21 +98,21 @@ def differences(stored: NotebookNode, fresh: NotebookNode) -> list[str]:
         return ["the number of cells"]
     found = [] if stored.metadata == fresh.metadata else ["the notebook's metadata"]
     for i, (old, new) in enumerate(zip(stored.cells, fresh.cells)):
-        what = difference(old, new)
-        if what:
-            found.append(f"{what} {i}: {new.source.strip().splitlines()[0]}")
+        if what := difference(old, new):
+            line = new.source.strip().splitlines()[0]
+            found.append(f"cell {i}: {line}" if what == OUTPUT else f"{what} in cell {i}: {line}")
     return found
 
 
 def difference(stored: NotebookNode, fresh: NotebookNode) -> str:
-    """What is different in a cell: "cell", "a picture in cell", or nothing."""
+    """What differs in a cell: its output, a picture, or nothing."""
     old, new = copy.deepcopy(stored), copy.deepcopy(fresh)
     pictures = [_taken_out(cell) for cell in (old, new)]
     if old != new or len(pictures[0]) != len(pictures[1]):
-        return "cell"
+        return OUTPUT
     if MEASURED_TAG in new.metadata.get("tags", []):
         return ""  # a picture of times, and times are never the same
-    return "" if all(map(_same_picture, *pictures)) else "a picture in cell"
+    return "" if all(map(_same_picture, *pictures)) else "a picture"
 
 
 def _taken_out(cell: NotebookNode) -> list[str]:

@@ -9,6 +9,8 @@ import html
 import importlib.util
 import io
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -253,6 +255,36 @@ def test_check_sees_what_changed(messy, monkeypatch, capsys):
     assert found(redrawn[0]) == ["a picture in cell 2: import matplotlib.pyplot as plt"]
     stored.cells[2].metadata["tags"] = [regenerate.MEASURED_TAG]
     assert found(redrawn[0]) == []
+
+
+def test_pytest_compares_all_that_is_stored(messy, monkeypatch):
+    """What nbval leaves out (pictures, order, metadata) fails too, on the run that nbval makes."""
+    for name in ("conftest.py", "regenerate.py"):
+        shutil.copy(ROOT / "notebooks" / name, messy.parent)
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)  # coverage, say
+    (messy.parent / "pytest.ini").write_text("[pytest]\n")
+
+    def tested():
+        options = ["-q", "-pno:cacheprovider", "-pno:xdist", "--nbval", "--nbval-current-env"]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *options, messy.name],
+            cwd=messy.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout
+
+    command(monkeypatch, messy)
+    assert "3 passed" in tested()
+    notebook = nbformat.read(messy, as_version=4)
+    notebook.cells[1].outputs[0].metadata = {"other": True}
+    notebook.cells[2].outputs[0].data["image/png"] = png(np.ones((10, 10, 3)))
+    nbformat.write(notebook, messy)
+    said = tested()
+    assert "2 failed, 1 passed" in said
+    assert "Cell 1: the output differs from the stored one" in said
+    assert "Cell 2: a picture differs from the stored one" in said
 
 
 def test_a_warning_is_refused(tmp_path, monkeypatch):

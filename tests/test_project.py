@@ -1,6 +1,7 @@
 """The README, the pins and the Binder files say the same thing, and it is true."""
 
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -153,6 +154,7 @@ def test_only_binder_names_torchs_cpu_index():
     assert [str(path) for path, text in texts() if index in text] == ["binder/requirements.txt"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Binder runs Linux")
 def test_binder_build():
     """What Binder would do, read from the build file that repo2docker prints."""
     command = [sys.executable, "-m", "repo2docker", "--no-build", "--debug", str(ROOT)]
@@ -167,6 +169,7 @@ def test_binder_build():
     assert 'ENV R2D_ENTRYPOINT="${REPO_DIR}/binder/start"' in steps
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Binder runs Linux")
 def test_binder_files():
     lines = (ROOT / "binder" / "requirements.txt").read_text().splitlines()
     assert [line for line in lines if not line.startswith("#")][1:] == [
@@ -177,6 +180,8 @@ def test_binder_files():
         path = ROOT / "binder" / name
         assert path.stat().st_mode & 0o111, f"{name} must be executable"
         subprocess.run(["bash", "-n", str(path)], check=True)
+    here = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    subprocess.run([str(ROOT / "binder" / "postBuild")], env=os.environ | here, check=True)
     echo = "import os; print(os.environ['OMP_NUM_THREADS'])"
     started = subprocess.run(
         [str(ROOT / "binder" / "start"), sys.executable, "-c", echo],
@@ -188,10 +193,11 @@ def test_binder_files():
 
 
 def test_users_of_the_tests_install_no_linters():
-    extras = {Requirement(text).name for text in METADATA.get_all("Requires-Dist")}
+    extras = PYPROJECT["project"]["optional-dependencies"].values()
+    installed = {Requirement(text).name for extra in extras for text in extra}
     linters = {Requirement(text).name for text in PYPROJECT["dependency-groups"]["lint"]}
     assert linters == {"mypy", "pre-commit", "ruff"}
-    assert not extras & linters
+    assert not installed & linters
 
 
 def steps(job):
@@ -205,13 +211,12 @@ def test_workflows_run_our_own_commands():
     assert jobs["pinned"]["needs"] == "lint", "what takes a minute comes first"
     mac, windows = (steps(jobs[name])[-1] for name in ("macos", "windows"))
     assert mac.startswith(tests)
-    assert windows.replace(".venv\\Scripts\\", ".venv/bin/").replace("; ", " && ") == mac.replace(
-        "python3", "python"
-    )
+    assert windows == mac.replace("python3", "python").replace(".venv/bin/", ".venv\\Scripts\\")
     weekly = yaml.safe_load((ROOT / ".github/workflows/weekly.yml").read_text())["jobs"]
     assert set(weekly) == {"browser", "newest", "oldest"}
     assert weekly["browser"]["env"]["BROWSER_NOTEBOOKS"] == "all"
-    subprocess.run(["bash", "-n", str(ROOT / ".ci/run")], check=True)
+    if sys.platform != "win32":
+        subprocess.run(["bash", "-n", str(ROOT / ".ci/run")], check=True)
 
 
 def test_files_for_github_can_be_read():
