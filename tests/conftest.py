@@ -19,6 +19,13 @@ collect_ignore = ["benchmarks"]  # scripts: a speed is measured, not asserted
 hypothesis.settings.register_profile("here", deadline=None, print_blob=True, derandomize=True)
 hypothesis.settings.load_profile("here")
 
+#: Files that take minutes. Workers start them first, so that none of them is left at the end.
+LONGEST = ("test_optim_eff.py", "test_browser.py", "test_does_it_help.py", "test_optim.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 @pytest.fixture(params=CLASSES, ids=lambda c: c.__name__)
 def optimizer_class(request):
