@@ -263,8 +263,13 @@ def test_pytest_compares_all_that_is_stored(messy, monkeypatch):
         shutil.copy(ROOT / "notebooks" / name, messy.parent)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)  # coverage, say
     (messy.parent / "pytest.ini").write_text("[pytest]\n")
+    notebook = nbformat.read(messy, as_version=4)
+    between = "print('before')\nplt.plot([1, 2])\nplt.show()\nprint('after')"
+    notebook.cells += small("", "", "", between, between).cells[3:]
+    nbformat.write(notebook, messy)
     command(monkeypatch, messy)
     notebook = nbformat.read(messy, as_version=4)
+    notebook.cells[4].outputs.insert(0, notebook.cells[4].outputs.pop(1))  # the picture first
     notebook.cells[1].outputs[0].metadata = {"other": True}
     notebook.cells[2].outputs[0].data["image/png"] = png(np.ones((10, 10, 3)))
     nbformat.write(notebook, messy)
@@ -273,9 +278,10 @@ def test_pytest_compares_all_that_is_stored(messy, monkeypatch):
     said = subprocess.run(
         command_line, cwd=messy.parent, capture_output=True, text=True, check=False
     ).stdout
-    assert "2 failed, 1 passed" in said
+    assert "3 failed, 2 passed" in said
     assert "Cell 1: the output differs from the stored one" in said
     assert "Cell 2: a picture differs from the stored one" in said
+    assert "Cell 4: the output differs from the stored one" in said
 
 
 def test_a_warning_is_refused(tmp_path, monkeypatch):
