@@ -220,7 +220,7 @@ def test_state_goes_along():
         differentiate(encoder, heads, step)
         vaccine.jac_to_grad()
     state = copy.deepcopy(vaccine.state_dict())
-    assert list(state) == ["targets"]
+    assert list(state) == ["targets", "_extra_state"]
     assert state["targets"].shape == (6, 4, 4)
     assert state["targets"].dtype == torch.float64
     fresh = GroupedGradVac(all_matrix(encoder), generator=torch.Generator())

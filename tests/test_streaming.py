@@ -6,13 +6,20 @@ import weakref
 
 import pytest
 import torch
-from test_autojac import IN_A_LOOP, MODELS, clear, losses_of, setting
+from test_autojac import IN_A_LOOP, MODELS, clear, losses_of, setting, warns_of_a_loop
 from torch import nn
 from torch.testing import assert_close
 
 from cgtutor import autojac, streaming
+from cgtutor.autojac import _rows as rows
 from cgtutor.grouping import GroupedGradVac, all_layer, all_matrix, enc_dec, whole_model
 from cgtutor.streaming import StreamingGradVac
+
+
+@pytest.fixture(autouse=True)
+def _nothing_has_been_warned_of(monkeypatch):
+    monkeypatch.setattr(rows, "_warned", set())
+
 
 PARTITIONS = [whole_model, enc_dec, all_layer, all_matrix]
 
@@ -42,6 +49,11 @@ def gradients(*modules):
 @pytest.mark.parametrize("name", MODELS)
 def test_same_numbers(name, partition, small, monkeypatch):
     monkeypatch.setattr(streaming, "_SMALL", small)
+    with warns_of_a_loop(name):
+        check_same_numbers(name, partition)
+
+
+def check_same_numbers(name, partition):
     encoder, heads, forward = setting(name)
     groups = partition(encoder)
     streaming_vaccine, grouped = StreamingGradVac(groups), GroupedGradVac(groups)
@@ -75,7 +87,8 @@ def combined_in_time(monkeypatch, name, partition=all_matrix):
 @pytest.mark.parametrize("name", MODELS)
 def test_what_is_streamed(name, monkeypatch):
     """All that can be; the last layer first."""
-    streamed, every = combined_in_time(monkeypatch, name)
+    with warns_of_a_loop(name):
+        streamed, every = combined_in_time(monkeypatch, name)
     late = {
         "attention": {"module.out_proj.weight", "module.out_proj.bias"},  # a child not called
         "transformer": {"self_attn.out_proj.weight", "self_attn.out_proj.bias"},
@@ -214,6 +227,11 @@ def test_without_a_tap_all_groups_wait():
 
 @pytest.mark.parametrize("name", ["linear", "item"])
 def test_graph_is_freed_unless_asked_otherwise(name):
+    with warns_of_a_loop(name):
+        check_freed(name)
+
+
+def check_freed(name):
     encoder, heads, forward = setting(name)
     vaccine = StreamingGradVac(all_matrix(encoder))
     with vaccine.tap(encoder):

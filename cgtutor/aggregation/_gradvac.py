@@ -1,18 +1,12 @@
 """Aggregators that weigh the rows of a Jacobian by what its Gramian says."""
 
-import functools
-
 import torch
 from torch import Tensor
 
-from cgtutor.aggregation.base import Aggregator
-from cgtutor.aggregation.gramian import Jacobians
-from cgtutor.aggregation.weighting import (
-    GradVacWeighting,
-    GramianWeighting,
-    PCGradWeighting,
-    Report,
-)
+from cgtutor.aggregation._base import Aggregator
+from cgtutor.aggregation._gramian import Jacobians, common_dtype
+from cgtutor.aggregation._report import Report
+from cgtutor.aggregation._weighting import GradVacWeighting, GramianWeighting, PCGradWeighting
 
 
 class GramianWeightedAggregator(Aggregator):
@@ -34,13 +28,12 @@ class GramianWeightedAggregator(Aggregator):
         """Aggregate the Jacobian that has all columns of these.
 
         Args:
-            jacobians: Each of shape (T, …).
+            jacobians: Each of shape (T, …), floating-point or complex.
 
         Returns:
             The weights, shape (T,), and for each Jacobian a tensor of the shape of one row.
         """
-        dtypes = [jacobian.dtype for jacobian in jacobians]
-        dtype = functools.reduce(torch.promote_types, dtypes)
+        dtype = common_dtype(jacobians)
         precise = getattr(self.gramian_weighting, "guard", True)
         rows = Jacobians(jacobians, precise, sizes=[len(jacobians)])
         gramian = torch.from_numpy(rows.gramians()[0])

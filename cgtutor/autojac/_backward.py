@@ -1,21 +1,20 @@
 """``backward`` and ``mtl_backward``."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-import torch
 from torch import Tensor
 
-from cgtutor import _check
-from cgtutor.autojac.fields import (
-    add_to_grad,
-    add_to_jac,
+from cgtutor.autojac._arguments import (
     check_accepts,
-    check_rows,
+    check_chunk,
+    check_outputs,
+    one_for_each,
     tensor_list,
 )
-from cgtutor.autojac.graph import explore, release
-from cgtutor.autojac.rows import jacobians
+from cgtutor.autojac._fields import add_to_jac, check_rows
+from cgtutor.autojac._graph import explore
+from cgtutor.autojac._heads import Heads
+from cgtutor.autojac._rows import jacobians
 
 
 def backward(
@@ -58,7 +57,7 @@ def backward(
     tensor([[1., 1.],
             [2., 4.]])
     """
-    chunk = _check_chunk(parallel_chunk_size)
+    chunk = check_chunk(parallel_chunk_size)
     outputs = check_outputs("tensors", tensors)
     if inputs is None:
         inputs = explore(outputs).leaves
@@ -119,7 +118,7 @@ def mtl_backward(
     (tensor([[2., 2.],
             [4., 4.]]), tensor([8.]))
     """
-    chunk = _check_chunk(parallel_chunk_size)
+    chunk = check_chunk(parallel_chunk_size)
     trunk = check_outputs("features", features)
     if shared_params is None:
         shared_params = explore(trunk).leaves
@@ -133,137 +132,16 @@ def mtl_backward(
     add_to_jac(shared, found)
 
 
-class Heads:
-    """What happens between the losses and the features, task by task.
-
-    Nothing is written before :meth:`add_to_grad`. The arguments are those of
-    :func:`mtl_backward`; the first two and the shared parameters are checked already, the others
-    are here.
-
-    Attributes:
-        directions: For each feature the T tasks' gradients, shape (T, *feature.shape).
-    """
-
-    def __init__(
-        self,
-        losses: list[Tensor],
-        trunk: list[Tensor],
-        grad_tensors: Sequence[Tensor] | None,
-        tasks_params: Sequence[Iterable[Tensor]] | None,
-        shared: list[Tensor],
-        retain_graph: bool,
-    ) -> None:
-        starts = _check_starts(losses, grad_tensors)
-        for k, feature in enumerate(trunk):
-            others = [other for other in trunk if other is not feature]
-            if others and explore([feature], stop=others).stopped:
-                raise ValueError(
-                    "features must not be made from one another, got "
-                    f"features[{k}] made from another one: leave one of them out"
-                )
-        seen_by = [explore([loss], stop=trunk) for loss in losses]
-        if tasks_params is None:
-            heads = [seen.leaves for seen in seen_by]
-        else:
-            heads = [
-                tensor_list(f"tasks_params[{task}]", parameters, may_be_empty=True)
-                for task, parameters in enumerate(
-                    _one_for_each(losses, "tasks_params", tasks_params)
-                )
-            ]
-        for task, (head, seen) in enumerate(zip(heads, seen_by)):
-            check_accepts(f"tasks_params[{task}]", head)
-            bypass = set(shared) & {*head, *seen.leaves}
-            if bypass:
-                raise ValueError(
-                    "features must be all through which tensors depend on shared_params, but "
-                    f"tensors[{task}] reaches one of shape {tuple(bypass.pop().shape)} by "
-                    "another way"
-                )
-        if not any(seen.stopped for seen in seen_by):
-            raise ValueError(
-                "features must be what tensors were made from, but none of them depends on any"
-            )
-        nodes = [seen.nodes for seen in seen_by]
-        # tasks that have a part above the features in common need it in turn
-        entangled = sum(map(len, nodes)) > len(set().union(*nodes))
-        results = [
-            torch.autograd.grad(
-                loss,
-                [*head, *trunk],
-                start,
-                retain_graph=retain_graph or entangled,
-                allow_unused=True,
-            )
-            for loss, head, start in zip(losses, heads, starts)
-        ]
-        if entangled and not retain_graph:
-            for loss, head in zip(losses, heads):
-                release([loss], [*head, *trunk])
-        at_trunk = [result[len(head) :] for result, head in zip(results, heads)]
-        self.directions = [
-            torch.stack([torch.zeros_like(feature) if g is None else g for g in column])
-            for feature, column in zip(trunk, zip(*at_trunk))
-        ]
-        self._pairs = [(p, g) for head, result in zip(heads, results) for p, g in zip(head, result)]
-
-        # the pass below the features would add the same once more
-        self._retained = [(f, f.grad) for f in trunk if f.retains_grad]
-
-    def add_to_grad(self) -> None:
-        """Accumulate what was found for the heads' own parameters."""
-        for feature, gradient in self._retained:
-            feature.grad = gradient
-        # in copies, because autograd may hand out one tensor for two parameters
-        add_to_grad(
-            [p for p, _ in self._pairs],
-            [torch.zeros_like(p) if g is None else g.detach().clone() for p, g in self._pairs],
-        )
-
-
-def _check_chunk(value: int | None) -> int | None:
-    return None if value is None else _check.positive_integer("parallel_chunk_size", value)
-
-
-def _several(name: str, value: Iterable[Any] | Tensor) -> list[Any]:
-    """As a list, of one if it is a tensor."""
-    if isinstance(value, Tensor):
-        return [value]
-    if not isinstance(value, Iterable):
-        raise ValueError(f"{name} must be one or several, got {value!r}")
-    return list(value)
-
-
-def _one_for_each(tensors: list[Tensor], name: str, value: Iterable[Any] | Tensor) -> list[Any]:
-    """As a list, if it has as many entries as there are tensors; otherwise a ValueError."""
-    result = _several(name, value)
-    if len(result) != len(tensors):
-        raise ValueError(
-            f"{name} must have one entry for each of the {len(tensors)} tensors, got {len(result)}"
-        )
-    return result
-
-
-def check_outputs(name: str, value: Sequence[Tensor] | Tensor) -> list[Tensor]:
-    """Tensors that can be differentiated, none of them twice."""
-    given = _several(name, value)
-    result = tensor_list(name, given)
-    if len(result) < len(given):
-        raise ValueError(f"{name} must not hold a tensor twice, got {len(given)} with repetitions")
-    for i, tensor in enumerate(result):
-        if not tensor.requires_grad:
-            raise ValueError(
-                f"{name}[{i}] must have been made from something that requires gradients, got a "
-                f"tensor of shape {tuple(tensor.shape)} that was not (detached, or all frozen)"
-            )
-    return result
-
-
 def _identity(outputs: list[Tensor]) -> list[Tensor]:
     """The directions that single out each number of each output in turn."""
     rows = sum(output.numel() for output in outputs)
     result, start = [], 0
-    for output in outputs:
+    for k, output in enumerate(outputs):
+        if output.is_complex():
+            raise ValueError(
+                f"jac_tensors must be given unless all tensors are real, got None and tensors[{k}] "
+                f"of {output.dtype}"
+            )
         direction = output.new_zeros(rows, output.numel())
         direction[start : start + output.numel()].fill_diagonal_(1)
         result.append(direction.view(rows, *output.shape))
@@ -274,7 +152,7 @@ def _identity(outputs: list[Tensor]) -> list[Tensor]:
 def _check_directions(
     outputs: list[Tensor], jac_tensors: Sequence[Tensor] | Tensor
 ) -> list[Tensor]:
-    result = _one_for_each(outputs, "jac_tensors", jac_tensors)
+    result = one_for_each(outputs, "jac_tensors", jac_tensors)
     for i, (direction, output) in enumerate(zip(result, outputs)):
         if not isinstance(direction, Tensor) or direction.dtype != output.dtype:
             kind = direction.dtype if isinstance(direction, Tensor) else repr(direction)
@@ -290,25 +168,3 @@ def _check_directions(
                 f"{tuple(direction.shape)}"
             )
     return result
-
-
-def _check_starts(
-    losses: list[Tensor], grad_tensors: Sequence[Tensor] | None
-) -> Sequence[Tensor | None]:
-    if grad_tensors is None:
-        for i, loss in enumerate(losses):
-            if loss.ndim > 0:
-                raise ValueError(
-                    f"grad_tensors must be given unless all tensors are scalars, got None and "
-                    f"tensors[{i}] of shape {tuple(loss.shape)}"
-                )
-        return [None] * len(losses)
-    starts = _one_for_each(losses, "grad_tensors", grad_tensors)
-    for i, (start, loss) in enumerate(zip(starts, losses)):
-        if not isinstance(start, Tensor) or start.shape != loss.shape:
-            got = tuple(start.shape) if isinstance(start, Tensor) else repr(start)
-            raise ValueError(
-                f"grad_tensors[{i}] must be a tensor of shape {tuple(loss.shape)}, as tensors[{i}] "
-                f"has, got {got}"
-            )
-    return starts
