@@ -58,7 +58,8 @@ class PCGrad(GramianWeightedAggregator):
     2001.06782, algorithm 1. The order is drawn with ``torch.randperm(T)``, once for each task.
 
     Args:
-        generator: Draws the orders of tasks; by default torch's global generator does.
+        generator: Draws the orders of tasks; by default torch's global generator does. Its state
+            is in ``state_dict()``.
 
     >>> PCGrad()(torch.tensor([[1.0, 0.0], [-1.0, 1.0]]))
     tensor([0.5000, 1.5000])
@@ -84,7 +85,8 @@ class GradVac(GramianWeightedAggregator):
         beta: The weight of the newest cosine in the targets, in [0, 1].
         eps: Is added to denominators, ≥ 0.
         guard: ``False`` for the published arithmetic in the precision of the input.
-        generator: Draws the orders of tasks; by default torch's global generator does.
+        generator: Draws the orders of tasks; by default torch's global generator does. Its state
+            is in ``state_dict()``.
 
     Raises:
         ValueError: An argument is not of its kind.

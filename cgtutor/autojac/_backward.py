@@ -33,23 +33,30 @@ def backward(
             numbers has a row of the Jacobian.
         jac_tensors: Jacobians of what comes after ``tensors``, to be carried on by the chain
             rule: for each tensor one of shape (m, *tensor.shape). By default the identity.
-        inputs: Parameters, or other tensors that have a ``.grad``. By default all leaves that
-            ``tensors`` were made from.
+        inputs: Parameters, or other tensors that have a ``.grad``, each counted once. By default
+            all leaves that ``tensors`` were made from. (Without any there is an error, where
+            torchjd does nothing: an empty list is most often a used-up iterator.)
         retain_graph: Keep the graph for another backward pass.
         parallel_chunk_size: How many rows to calculate in one vectorised pass; by default all.
-            Less takes less memory. Where a graph cannot be vectorised, and with 1, there is one
-            pass for each row.
+            Less takes less memory. With 1, there is one plain pass for each row.
+
+    After it each input has a ``.jac`` of shape (m, *input.shape): the sum of what it had and of
+    the Jacobian, which is zero if ``tensors`` do not depend on it. Row i for a complex input is
+    what torch has as its gradient, ∂/∂Re + i ∂/∂Im.
 
     In a vectorised pass, hooks on intermediate tensors see gradients of all rows in one, and what
     they store, or ``retain_grad()`` on such a tensor, cannot be used later; with
-    ``parallel_chunk_size=1`` it can.
-
-    After it each input has a ``.jac`` of shape (m, *input.shape): the sum of what it had and of
-    the Jacobian, which is zero if ``tensors`` do not depend on it.
+    ``parallel_chunk_size=1`` it can. What cannot be vectorised (what ``torch.compile`` has
+    compiled, sparse embeddings, checkpoints with dropout, functions that call ``.item()``) goes
+    through plain passes, and a ``UserWarning`` says so once. No node of the graph runs twice.
 
     Raises:
-        ValueError: There is nothing to differentiate, or shapes do not fit; nothing has changed
-            then.
+        ValueError: There is nothing to differentiate; an input is frozen, sparse or no leaf;
+            ``tensors`` are complex without ``jac_tensors``; or shapes do not fit. Nothing has
+            changed then.
+
+    What a user's own function raises, and lack of memory, is raised as it is; no ``.jac`` has
+    changed then, but the graph may have been freed.
 
     >>> parameter = torch.tensor([1.0, 2.0], requires_grad=True)
     >>> backward([parameter.sum(), parameter.square().sum()])
@@ -103,13 +110,18 @@ def mtl_backward(
         shared_params: By default all leaves that the features were made from.
         retain_graph: Keep the graph for another backward pass.
         parallel_chunk_size: How many tasks to carry through the shared part in one vectorised
-            pass; by default all. Less takes less memory. Where a graph cannot be vectorised,
-            and with 1, there is one pass for each task.
+            pass; by default all. Less takes less memory. With 1, there is one plain pass for each
+            task.
+
+    Where losses share a part above the features, what is only one loss's own is freed with that
+    loss. For what cannot be vectorised, and for errors raised in the graph, the same holds as for
+    :func:`backward`.
 
     Raises:
-        ValueError: There is no tensor or feature, shapes do not fit, a parameter is frozen, no
-            loss depends on the features, or one depends on a shared parameter by another way.
-            Nothing has changed then.
+        ValueError: There is no tensor or feature, shapes do not fit, a parameter is frozen or
+            sparse, a tensor is complex without ``grad_tensors``, no loss depends on the features,
+            or one depends on a shared parameter by another way (as when a head changes the
+            features in place). Nothing has changed then.
 
     >>> shared, head = torch.ones(2, requires_grad=True), torch.ones(1, requires_grad=True)
     >>> features = 2 * shared

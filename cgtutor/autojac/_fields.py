@@ -50,10 +50,12 @@ def check_rows(name: str, tensors: Sequence[Tensor], rows: int) -> None:
     """Raise a ValueError for a ``.jac`` to which one of so many rows cannot be added."""
     for i, tensor in enumerate(tensors):
         old = getattr(tensor, "jac", None)
-        if old is not None and tuple(old.shape) != (rows, *tensor.shape):
+        shape = getattr(old, "shape", None)
+        if old is not None and shape != (rows, *tensor.shape):
+            got = repr(old) if shape is None else tuple(shape)
             raise ValueError(
                 f"{name}[{i}].jac must have shape {(rows, *tensor.shape)} for another Jacobian to "
-                f"be added to it, got {tuple(old.shape)}: use it up with jac_to_grad, or delete it"
+                f"be added to it, got {got}: use it up with jac_to_grad, or delete it"
             )
 
 
