@@ -74,11 +74,19 @@ def twin(optimizer_class, parameters, **options):
     return optimizer_class(copy.deepcopy(parameters), **options)
 
 
-def with_heaps(optimizer):
-    """A copy of its state_dict with the memories in the readable optimizers' form."""
+def params_of(optimizer):
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def as_version_0_1_0(optimizer):
+    """A copy of its state_dict with the memories as the readable optimizers of 0.1.0 saved them."""
     state_dict = copy.deepcopy(optimizer.state_dict())
     for p, state in zip(optimizer.state, state_dict["state"].values()):
-        state["critical"] = copy.deepcopy(optimizer.memory(p).state)
+        memory = optimizer.memory(p)
+        for name in [name for name in state if name.startswith("critical")]:
+            del state[name]
+        counts = {"seen": memory.seen, "accepted": memory.inserted}
+        state["critical"] = {"heap": memory.heap, **counts}
     return state_dict
 
 

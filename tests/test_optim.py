@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from optimizers import (
     CLASSES,
     TWINS,
+    as_version_0_1_0,
     assert_equal,
     gradients,
     parameters,
     run,
     twin,
-    with_heaps,
 )
 from torch.optim import lr_scheduler, swa_utils
 from torch.optim.optimizer import register_optimizer_step_pre_hook
@@ -89,7 +89,7 @@ def test_worked_trace(optimizer_class):
     assert memory.priorities == [0.75, 0.25]
     assert [g.tolist() for g in memory.gradients] == [[0, -3], [4, 0]]
     assert memory.ages == [1, 3]
-    assert (memory.accepted, memory.refused, memory.replaced) == (3, 1, 1)
+    assert (memory.inserted, memory.rejected, memory.evicted) == (3, 1, 1)
 
 
 @pytest.mark.parametrize("aggr", ["sum", "mid", "mean"])
@@ -235,7 +235,7 @@ def test_lower_topc_counts_at_once(optimizer_class):
     lowered = twin(optimizer_class, ps, topC=4, decay=1)
     run(lowered, fed[:10])
     lowered.param_groups[0]["topC"] = 2
-    saved = with_heaps(lowered)
+    saved = as_version_0_1_0(lowered)
     for state in saved["state"].values():
         heap = state["critical"]["heap"]
         heap[:] = sorted(heap, key=lambda entry: entry[:2])[-2:]
@@ -356,12 +356,12 @@ def test_priority_of_millions_of_elements(optimizer_class):
 def test_not_finite_never_enters(optimizer_class, bad, full):
     w, optimizer = small(optimizer_class, topC=2 if full else 9, decay=0.7)
     feed(w, optimizer, [1, 2], [3, 4])
-    before = copy.deepcopy(optimizer.memory(w).state["heap"])
+    before = copy.deepcopy(optimizer.memory(w).heap)
     feed(w, optimizer, [bad, 1])
     after = optimizer.memory(w)
     assert [m.tolist() for m in after.gradients] == [[3, 4], [1, 2]]
     assert after.priorities == [0.7 * p for p, _, _ in sorted(before, reverse=True)]
-    assert after.refused == 1
+    assert after.rejected == 1
 
 
 def test_one_bad_gradient_in_a_synced_group_keeps_all_out(optimizer_class):
@@ -378,7 +378,7 @@ def test_overflowing_sum_of_norms(optimizer_class):
     for p in ps:
         p.grad = torch.full_like(p, 1.7e308)
     optimizer.step()
-    assert [optimizer.memory(p).refused for p in ps] == [1, 1]
+    assert [optimizer.memory(p).rejected for p in ps] == [1, 1]
 
 
 # ----------------------------------------------------------------------- gradients of the caller
@@ -433,9 +433,9 @@ def test_a_gradient_that_knows_its_history(optimizer_class):
             fed.append(w.grad)
             super()._base_step()
 
-        def _update(self, group, lists, special, **how):
+        def _update(self, group, lists, has_complex, **kernels):
             fed.extend(lists[1])
-            super()._update(group, lists, special, **how)
+            super()._update(group, lists, has_complex, **kernels)
 
     fed = []
     w, optimizer = small(Watched, topC=2, weight_decay=0.1)
@@ -776,7 +776,7 @@ def test_load_refuses_what_does_not_fit(optimizer_class):
     optimizer = twin(optimizer_class, parameters([(2, 3)]), topC=2)
     run(optimizer, [[torch.ones(2, 3)], [torch.ones(2, 3)]])
     untouched = copy.deepcopy(optimizer.state_dict())
-    before = with_heaps(optimizer)  # which an _eff optimizer loads, too
+    before = as_version_0_1_0(optimizer)  # which an _eff optimizer loads, too
     (p, born, g), second = before["state"][0]["critical"]["heap"]
 
     def refuses(state_dict, match):

@@ -23,8 +23,8 @@ priority, of equals the oldest; the memory holds gradients without weight decay,
 1 among them.
 """
 
+from cgtutor.optim._base import CriticalGradientOptimizer
 from cgtutor.optim.adam import Adam_C, AdamW_C
-from cgtutor.optim.base import CriticalGradientOptimizer
 from cgtutor.optim.rmsprop import RMSprop_C
 from cgtutor.optim.sgd import SGD_C
 

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Adam, AdamW
 
-from cgtutor.optim.base import CriticalGradientOptimizer
+from cgtutor.optim._base import CriticalGradientOptimizer
 
 
 class Adam_C(CriticalGradientOptimizer, Adam):

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim import SGD
 
-from cgtutor.optim.base import CriticalGradientOptimizer
+from cgtutor.optim._base import CriticalGradientOptimizer
 
 
 class SGD_C(CriticalGradientOptimizer, SGD):

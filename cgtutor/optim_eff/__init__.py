@@ -33,8 +33,8 @@ traces of a gradient that was larger by many powers of ten are gone 32 steps aft
 Source: arXiv:2106.10708, Section 3.
 """
 
+from cgtutor.optim_eff._base import StackedOptimizer
 from cgtutor.optim_eff.adam import Adam_C_eff, AdamW_C_eff
-from cgtutor.optim_eff.base import StackedOptimizer
 from cgtutor.optim_eff.rmsprop import RMSprop_C_eff
 from cgtutor.optim_eff.sgd import SGD_C_eff
 

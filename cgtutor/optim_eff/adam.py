@@ -9,7 +9,7 @@ from torch.optim import Adam, AdamW
 from torch.optim.adam import adam
 from torch.optim.adamw import adamw
 
-from cgtutor.optim_eff.base import StackedOptimizer
+from cgtutor.optim_eff._base import StackedOptimizer
 
 
 class Adam_C_eff(StackedOptimizer, Adam):
@@ -55,11 +55,11 @@ class Adam_C_eff(StackedOptimizer, Adam):
     _lists = 6
 
     def _update(
-        self, group: dict[str, Any], lists: list[list[Any]], special: bool, **how: Any
+        self, group: dict[str, Any], lists: list[list[Any]], has_complex: bool, **kernels: Any
     ) -> None:
-        _adam(self, group, lists, special, how)
+        _adam(self, group, lists, has_complex, kernels)
 
-    def _hoisted(self, group: dict[str, Any], lists: list[list[Any]]) -> list[list[Any]]:
+    def _precomputed(self, group: dict[str, Any], lists: list[list[Any]]) -> list[list[Any]]:
         return _with_powers(group, lists)
 
     def __init__(
@@ -147,11 +147,11 @@ class AdamW_C_eff(StackedOptimizer, AdamW):
     _lists = 6
 
     def _update(
-        self, group: dict[str, Any], lists: list[list[Any]], special: bool, **how: Any
+        self, group: dict[str, Any], lists: list[list[Any]], has_complex: bool, **kernels: Any
     ) -> None:
-        _adam(self, group, lists, special, how)
+        _adam(self, group, lists, has_complex, kernels)
 
-    def _hoisted(self, group: dict[str, Any], lists: list[list[Any]]) -> list[list[Any]]:
+    def _precomputed(self, group: dict[str, Any], lists: list[list[Any]]) -> list[list[Any]]:
         return _with_powers(group, lists)
 
     def __init__(
@@ -197,7 +197,11 @@ class AdamW_C_eff(StackedOptimizer, AdamW):
 
 
 def _adam(
-    optimizer: Adam, group: dict[str, Any], lists: list[list[Any]], special: bool, how: dict
+    optimizer: Adam,
+    group: dict[str, Any],
+    lists: list[list[Any]],
+    has_complex: bool,
+    kernels: dict[str, Any],
 ) -> None:
     """Torch's functional Adam, as :meth:`torch.optim.Adam.step` calls it."""
     # torch loads the state of an AdamW into an Adam, and this mark with it
@@ -207,8 +211,8 @@ def _adam(
         "fused": group["fused"],
         "capturable": group["capturable"] or torch.compiler.is_compiling(),
         "differentiable": False,
-        "has_complex": special,
-        **how,
+        "has_complex": has_complex,
+        **kernels,
     }
     params, gradients, averages, squares, largest_squares, steps = lists
     (adamw if decoupled else adam)(
@@ -219,6 +223,8 @@ def _adam(
         largest_squares,
         steps,
         **options,
+        grad_scale=getattr(optimizer, "grad_scale", None),
+        found_inf=getattr(optimizer, "found_inf", None),
         amsgrad=group["amsgrad"],
         beta1=group["betas"][0],
         beta2=group["betas"][1],
@@ -232,7 +238,7 @@ def _adam(
 class _Step:
     """A step count, already counted up, whose powers are known.
 
-    Compiled for the CPU, torch's update would compute them anew for every few elements, which
+    Compiled for the CPU, torch's update would compute them again for every few elements, which
     doubles the time of a step.
     """
 

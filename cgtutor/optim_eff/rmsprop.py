@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import RMSprop
 from torch.optim.rmsprop import rmsprop
 
-from cgtutor.optim_eff.base import StackedOptimizer
+from cgtutor.optim_eff._base import StackedOptimizer
 
 
 class RMSprop_C_eff(StackedOptimizer, RMSprop):
@@ -54,7 +54,7 @@ class RMSprop_C_eff(StackedOptimizer, RMSprop):
     _lists = 6
 
     def _update(
-        self, group: dict[str, Any], lists: list[list[Any]], special: bool, **how: Any
+        self, group: dict[str, Any], lists: list[list[Any]], has_complex: bool, **kernels: Any
     ) -> None:
         """Torch's functional RMSprop, as :meth:`torch.optim.RMSprop.step` calls it."""
         params, gradients, squares, momenta, means, steps = lists  # _init_group's order
@@ -65,11 +65,11 @@ class RMSprop_C_eff(StackedOptimizer, RMSprop):
             means,
             momenta,
             steps,
-            foreach=how.get("foreach", group["foreach"]),
+            foreach=kernels.get("foreach", group["foreach"]),
             maximize=group["maximize"],
             differentiable=False,
             capturable=group["capturable"],
-            has_complex=special,
+            has_complex=has_complex,
             lr=group["lr"],
             alpha=group["alpha"],
             eps=group["eps"],

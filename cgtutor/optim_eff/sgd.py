@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import SGD
 from torch.optim.sgd import sgd
 
-from cgtutor.optim_eff.base import StackedOptimizer
+from cgtutor.optim_eff._base import StackedOptimizer
 
 
 class SGD_C_eff(StackedOptimizer, SGD):
@@ -52,21 +52,21 @@ class SGD_C_eff(StackedOptimizer, SGD):
     _lists = 3
 
     def _update(
-        self, group: dict[str, Any], lists: list[list[Any]], special: bool, **how: Any
+        self, group: dict[str, Any], lists: list[list[Any]], has_sparse: bool, **kernels: Any
     ) -> None:
         """Torch's functional SGD, as :meth:`torch.optim.SGD.step` calls it."""
         params, gradients, buffers = lists[0], lists[1], list(lists[2])
         if group["nesterov"]:  # torch's foreach form would write into them
             gradients = [g.clone() for g in gradients]
-        options = {"foreach": group["foreach"], "fused": group["fused"], **how}
+        options = {"foreach": group["foreach"], "fused": group["fused"], **kernels}
         sgd(
             params,
             gradients,
             buffers,
             **options,
-            has_sparse_grad=special,
-            grad_scale=None,
-            found_inf=None,
+            has_sparse_grad=has_sparse,
+            grad_scale=getattr(self, "grad_scale", None),
+            found_inf=getattr(self, "found_inf", None),
             weight_decay=group["weight_decay"],
             momentum=group["momentum"],
             lr=group["lr"],
@@ -79,12 +79,12 @@ class SGD_C_eff(StackedOptimizer, SGD):
                 self.state[p]["momentum_buffer"] = buffer
 
     def _init_group(self, group: dict[str, Any], *lists: Any, compiling: bool = False) -> Any:
-        special = super()._init_group(group, *lists, compiling=compiling)
+        has_sparse = super()._init_group(group, *lists, compiling=compiling)
         if compiling and group["dampening"] == 0:  # begin them now: nothing changes after a step
             for i, p in enumerate(lists[0][: len(lists[2])]):
                 if lists[2][i] is None:
                     lists[2][i] = self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-        return special
+        return has_sparse
 
     def __init__(
         self,
