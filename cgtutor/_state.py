@@ -157,7 +157,8 @@ def loaded(name: str, saved: dict[str, Any], p: Tensor) -> Content | None:
         value = saved[key]
         if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
             _refuse(f"{name}[{key!r}]", "a dense tensor with values", value)
-    if saved[GRADIENTS].ndim == 0 or saved[COUNTS].shape != (2,) or saved[DRIFT].numel() != 1:
+    rows = saved[GRADIENTS]
+    if rows.ndim == 0 or not len(rows) or saved[COUNTS].shape != (2,) or saved[DRIFT].numel() != 1:
         shapes = ", ".join(f"{k}: {tuple(saved[k].shape)}" for k in (GRADIENTS, COUNTS, DRIFT))
         raise ValueError(
             f"{name} must hold {GRADIENTS} of shape (topC, *shape), {COUNTS} of shape (2,) and "
@@ -165,7 +166,7 @@ def loaded(name: str, saved: dict[str, Any], p: Tensor) -> Content | None:
         )
     lists = {key: saved[key].tolist() for key in (PRIORITIES, BIRTHS, NORMS, COUNTS)}
     content = Content(
-        saved[GRADIENTS].unbind(0),
+        rows.unbind(0),
         lists[PRIORITIES],
         lists[BIRTHS],
         lists[NORMS],

@@ -69,6 +69,18 @@ def run(optimizer, fed):
     return trajectory
 
 
+def small(optimizer_class, **options):
+    """An optimizer of one parameter w = (1, 1)."""
+    w = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
+    return w, optimizer_class([w], **options)
+
+
+def feed(w, optimizer, *grads):
+    for g in grads:
+        w.grad = torch.as_tensor(g, dtype=w.dtype)
+        optimizer.step()
+
+
 def twin(optimizer_class, parameters, **options):
     """An optimizer of copies of the parameters."""
     return optimizer_class(copy.deepcopy(parameters), **options)
@@ -76,6 +88,16 @@ def twin(optimizer_class, parameters, **options):
 
 def params_of(optimizer):
     return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def drift(optimizer):
+    """The largest relative error of a running sum."""
+    errors = []
+    for p in params_of(optimizer):
+        memory = optimizer.state[p]
+        exact = memory["critical_gradients"].double().sum(0)
+        errors.append(((memory["critical_sum"].double() - exact).norm() / exact.norm()).item())
+    return max(errors)
 
 
 def as_version_0_1_0(optimizer):

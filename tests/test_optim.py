@@ -4,7 +4,6 @@ import copy
 import inspect
 import itertools
 import math
-import pickle
 
 import pytest
 import torch
@@ -15,9 +14,11 @@ from optimizers import (
     TWINS,
     as_version_0_1_0,
     assert_equal,
+    feed,
     gradients,
     parameters,
     run,
+    small,
     twin,
 )
 from torch.optim import lr_scheduler, swa_utils
@@ -46,18 +47,6 @@ DEFAULTS = {
     Adam_C_eff: (*ADAM_EFF, 0, False, "sum", True, None),
     AdamW_C_eff: (*ADAM_EFF, 0.01, False, "sum", True, None),
 }
-
-
-def small(optimizer_class, **options):
-    """An optimizer of one parameter w = (1, 1)."""
-    w = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
-    return w, optimizer_class([w], **options)
-
-
-def feed(w, optimizer, *grads):
-    for g in grads:
-        w.grad = torch.as_tensor(g, dtype=w.dtype)
-        optimizer.step()
 
 
 # ---------------------------------------------------------------------------- the contract
@@ -618,109 +607,6 @@ def test_grad_scaler(optimizer_class, kernel):
     assert_equal(mine, plain.param_groups[0]["params"])
 
 
-# ------------------------------------------------------------------------ saving and resuming
-
-
-def resumed_by_state_dict(optimizer, path):
-    torch.save(optimizer.state_dict(), path)
-    ps = [p.detach().clone().requires_grad_() for p in optimizer.param_groups[0]["params"]]
-    other = type(optimizer)(ps, lr=9.0, topC=7)
-    other.load_state_dict(torch.load(path, weights_only=True))
-    return other
-
-
-def resumed_by_pickle(optimizer, path):
-    return pickle.loads(pickle.dumps(optimizer))
-
-
-def resumed_by_deepcopy(optimizer, path):
-    return copy.deepcopy(optimizer)
-
-
-@pytest.mark.parametrize("resume", [resumed_by_state_dict, resumed_by_pickle, resumed_by_deepcopy])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("stop", [0, 2, 11])
-def test_resume(optimizer_class, resume, dtype, stop, tmp_path):
-    """Stop (before the first step, while the memory fills, when it is full), resume, go on."""
-    ps = parameters(dtype=dtype)
-    fed = gradients(ps, steps=30, missing=0.1)
-    options = {"topC": 4, "decay": 0.99, "weight_decay": 0.1}
-    whole = twin(optimizer_class, ps, **options)
-    through = run(whole, fed)
-
-    stopped = twin(optimizer_class, ps, **options)
-    run(stopped, fed[:stop])
-    other = resume(stopped, tmp_path / "state.pt")
-    assert_equal(run(other, fed[stop:]), through[stop:])
-    assert_equal(other.state_dict(), whole.state_dict())
-    # and what it came from is untouched: nothing is shared
-    assert_equal(run(stopped, fed[stop:]), through[stop:])
-
-
-def test_load_shares_nothing_with_the_dict(optimizer_class):
-    ps = parameters()
-    fed = gradients(ps, steps=20)
-    first = twin(optimizer_class, ps, topC=2)
-    run(first, fed[:5])
-    saved = first.state_dict()
-    kept = copy.deepcopy(saved)
-    other = twin(optimizer_class, ps)
-    other.load_state_dict(saved)
-    run(other, fed[5:])
-    assert_equal(saved, kept)
-
-
-def test_state_is_plain(optimizer_class):
-    """Numbers, tensors, and lists, tuples and dictionaries of these."""
-
-    def check(value):
-        if isinstance(value, dict):
-            assert all(type(key) in (str, int) for key in value)
-            value = list(value.values())
-        if isinstance(value, (list, tuple)):
-            for item in value:
-                check(item)
-        else:
-            plain = (float, int, bool, str, torch.Tensor, torch.dtype, type(None))
-            assert type(value) in plain, type(value)
-
-    ps = parameters()
-    optimizer = twin(optimizer_class, ps)
-    run(optimizer, gradients(ps, steps=3))
-    check(optimizer.state_dict())
-
-
-def test_warm_start_from_torch(optimizer_class):
-    """The state of torch's own optimizer is taken: same moments, empty memories."""
-    ps = parameters(dtype=torch.float64)
-    fed = gradients(ps, steps=10)
-    theirs = twin(CLASSES[optimizer_class], ps, lr=0.05)
-    run(theirs, fed)
-    mine = optimizer_class(
-        [{"params": theirs.param_groups[0]["params"], "topC": 3}], kappa=0, decay=0.9
-    )
-    mine.load_state_dict(theirs.state_dict())
-    group = mine.param_groups[0]
-    assert (group["lr"], group["topC"], group["decay"], group["kappa"]) == (0.05, 3, 0.9, 0)
-    more = gradients(ps, steps=10, seed=2)
-    start = copy.deepcopy(theirs)
-    assert_equal(run(mine, more), run(start, more))
-
-
-def test_memory_keeps_its_dtype_on_load(optimizer_class):
-    """Torch would cast it to the parameter's, and what is 1e6 in float32 is Inf in float16."""
-    saved = twin(optimizer_class, parameters([(2,)]), lr=0)
-    run(saved, [[torch.tensor([1e6, 1.0])]])
-    p = torch.nn.Parameter(torch.ones(2, dtype=torch.float16))
-    optimizer = optimizer_class([p])
-    optimizer.load_state_dict(saved.state_dict())
-    assert optimizer.memory(p).gradients[0].tolist() == [1e6, 1.0]
-    assert optimizer.memory(p).gradients[0].dtype == torch.float32
-    p.grad = torch.ones_like(p)
-    optimizer.step()
-    assert optimizer.memory(p).gradients[0].tolist() == [1e6, 1.0]
-
-
 @pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step:UserWarning")
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_what_a_scheduler_left_can_be_loaded(optimizer_class, name):
@@ -740,107 +626,6 @@ def test_learning_rate_a_hair_below_zero_can_be_loaded(optimizer_class):
     feed(w, optimizer, [1, 2])
     optimizer.param_groups[0]["lr"] = -2.2e-18
     small(optimizer_class)[1].load_state_dict(optimizer.state_dict())
-
-
-def test_hooks_of_the_user_run_around_the_load(optimizer_class):
-    """A pre-hook may unwrap the dictionary, and what it returns is what gets checked."""
-    w, optimizer = small(optimizer_class)
-    feed(w, optimizer, [1, 2])
-    saved = {"optimizer": optimizer.state_dict()}
-    v, other = small(optimizer_class)
-    seen = []
-    other.register_load_state_dict_pre_hook(lambda _, state: state["optimizer"])
-    other.register_load_state_dict_post_hook(lambda o: seen.append(len(o.memory(v))))
-    other.load_state_dict(saved)
-    assert seen == [1]
-    other.load_state_dict(saved)
-    assert seen == [1, 1]
-    assert len(other._optimizer_load_state_dict_pre_hooks) == 1, "our own hooks stay behind"
-    saved["optimizer"]["param_groups"][0]["topC"] = 0
-    with pytest.raises(ValueError, match="topC must be"):
-        other.load_state_dict(saved)
-
-
-def broken(state_dict, **changes):
-    state_dict = copy.deepcopy(state_dict)
-    memory = state_dict["state"][0]["critical"]
-    for key, value in changes.items():
-        if value is None:
-            del memory[key]
-        else:
-            memory[key] = value
-    return state_dict
-
-
-def test_load_refuses_what_does_not_fit(optimizer_class):
-    optimizer = twin(optimizer_class, parameters([(2, 3)]), topC=2)
-    run(optimizer, [[torch.ones(2, 3)], [torch.ones(2, 3)]])
-    untouched = copy.deepcopy(optimizer.state_dict())
-    before = as_version_0_1_0(optimizer)  # which an _eff optimizer loads, too
-    (p, born, g), second = before["state"][0]["critical"]["heap"]
-
-    def refuses(state_dict, match):
-        with pytest.raises(ValueError, match=match):
-            optimizer.load_state_dict(state_dict)
-        assert_equal(optimizer.state_dict(), untouched)
-
-    for shape in ((1,), (3, 2)):
-        other = twin(optimizer_class, parameters([shape]))
-        run(other, [[torch.ones(shape)]])
-        refuses(other.state_dict(), r"\['state'\]\[0\]\['critical'\] must .* shape \(2, 3\), got")
-
-    wrong = copy.deepcopy(before)
-    wrong["param_groups"][0]["topC"] = 0
-    refuses(wrong, "topC must be a positive integer, got 0")
-    two = optimizer_class([{"params": p} for p in parameters([(3,), (3,)])])
-    refuses(two.state_dict(), "different number of parameter groups")
-    smaller = optimizer_class(parameters([(2, 3), (2, 3)]))
-    refuses(smaller.state_dict(), "doesn't match the size")
-
-    parts = (
-        "must hold (heap, a list of .priority, born, gradient., seen and accepted"
-        "|gradients, sum and ledger, tensors that fit together), got"
-    )
-    for changes in (
-        *({"seen": None}, {"heap": None}, {"heap": 3}, {"heap": [(1.0, 2)]}),
-        *({"seen": math.inf}, {"seen": 2.7}, {"accepted": "2"}),
-        *({"heap": [(x, born, g)]} for x in ("x", 10**400)),
-        *({"heap": [(p, born, x)]} for x in ("g", g.to("meta"), g.to_sparse())),
-    ):
-        refuses(broken(before, **changes), parts)
-    for changes in (
-        *({"seen": x} for x in (0, 1, -5)),
-        *({"accepted": x} for x in (0, 1, 3)),
-        *({"heap": [(x, born, g), second]} for x in (math.nan, math.inf, -1.0)),
-        *({"heap": [(p, x, g), second]} for x in (0, 3, second[1])),
-        *({"heap": [(p, born, x), second]} for x in (g * math.nan, g * 1j)),
-    ):
-        refuses(broken(before, **changes), "must hold finite gradients and priorities of different")
-    wrong = copy.deepcopy(before)
-    wrong["state"][0]["critical"] = 7
-    refuses(wrong, parts)
-
-    optimizer.load_state_dict(broken(before, heap=[second, (p, born, g)]))
-    assert optimizer.memory(optimizer.param_groups[0]["params"][0]).heap[0][1] == born
-
-
-@pytest.mark.parametrize("other", CLASSES)
-def test_load_refuses_another_kind(optimizer_class, other):
-    kinds = {SGD_C: 0, RMSprop_C: 1, Adam_C: 2, AdamW_C: 2}  # torch loads Adam into AdamW, too
-    kinds |= {eff: kinds[readable] for eff, readable in TWINS.items()}
-    w, optimizer = small(optimizer_class)
-    for kind in (other, CLASSES[other]):
-        foreign = twin(kind, [w], lr=0.1)
-        run(foreign, gradients([w], steps=2))
-        before = copy.deepcopy(optimizer.state_dict())
-        if kinds[optimizer_class] == kinds[other]:
-            optimizer.load_state_dict(foreign.state_dict())
-        else:
-            said = f"state_dict must be that of {optimizer_class.__name__} or of its torch counter"
-            with pytest.raises(ValueError, match=said):
-                optimizer.load_state_dict(foreign.state_dict())
-            assert_equal(optimizer.state_dict(), before)
-    feed(w, optimizer, [1, 2])
 
 
 def test_memory_is_there_to_look_into(optimizer_class):

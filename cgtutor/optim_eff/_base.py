@@ -13,6 +13,7 @@ from cgtutor.optim._base import MEMORY, CriticalGradientOptimizer
 from cgtutor.optim_eff import _rows
 from cgtutor.optim_eff._on_cpu import step_on_cpu
 from cgtutor.optim_eff._on_device import step_on_device
+from cgtutor.optim_eff._pieces import Lists
 from cgtutor.optim_eff._rows import Memory
 
 
@@ -31,7 +32,7 @@ class StackedOptimizer(CriticalGradientOptimizer):
     #: gradient is sparse), and ``kernels`` overrules the group's foreach and fused.
     _update: Callable[..., None]
 
-    def _precomputed(self, group: dict[str, Any], lists: list[list[Any]]) -> list[list[Any]]:
+    def _precomputed(self, group: dict[str, Any], lists: Lists) -> Lists:
         """The lists, with what is the same for all elements of a parameter computed beforehand."""
         return lists
 
@@ -75,7 +76,7 @@ class StackedOptimizer(CriticalGradientOptimizer):
         compiling = torch.compiler.is_compiling()
         todo = []
         for group in self.param_groups:
-            lists: list[list[Any]] = [[] for _ in range(self._lists)]
+            lists: Lists = [[] for _ in range(self._lists)]
             has_complex = self._init_group(group, *lists, compiling=compiling)
             if compiling:
                 has_complex, numbers = has_complex
@@ -87,14 +88,14 @@ class StackedOptimizer(CriticalGradientOptimizer):
         return loss
 
     def _step_group(
-        self, group: dict[str, Any], lists: list[list[Any]], has_complex: bool, sync_free: bool
+        self, group: dict[str, Any], lists: Lists, has_complex: bool, sync_free: bool
     ) -> None:
         """Step one group; ``sync_free``: without reading a value."""
 
-        def update(lists: list[list[Any]], **kernels: Any) -> None:
+        def update(lists: Lists, **kernels: Any) -> None:
             self._update(group, lists, has_complex, **kernels)
 
-        def precompute(lists: list[list[Any]]) -> list[list[Any]]:
+        def precompute(lists: Lists) -> Lists:
             return self._precomputed(group, lists)
 
         memories = [self.state[p] for p in lists[0]]

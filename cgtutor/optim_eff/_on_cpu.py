@@ -17,7 +17,7 @@ from cgtutor._norms import norms, sum_of_norms
 from cgtutor._state import BIRTHS, COUNTS, DRIFT, NORMS, PRIORITIES, SUM, small_tensors
 from cgtutor.memory import AGGREGATES, CriticalGradients
 from cgtutor.optim_eff import _rows
-from cgtutor.optim_eff._pieces import Piece, cut
+from cgtutor.optim_eff._pieces import Lists, Piece, cut
 from cgtutor.optim_eff._rows import Memory
 
 #: Elements of a piece of work: what it touches stays in the caches.
@@ -47,7 +47,7 @@ class Outcome(NamedTuple):
 
 def step_on_cpu(
     group: dict[str, Any],
-    lists: list[list[Any]],
+    lists: Lists,
     memories: list[Memory],
     update: Callable[..., None],
     scaled: bool = False,
@@ -225,9 +225,7 @@ def _scratch_of(dtype: torch.dtype) -> Tensor:
     return _scratch.tensors[dtype]
 
 
-def _kernels(
-    group: dict[str, Any], lists: list[list[Any]], memories: list[Memory]
-) -> dict[str, Any]:
+def _kernels(group: dict[str, Any], lists: Lists, memories: list[Memory]) -> dict[str, Any]:
     """On a CPU torch's fused kernels are the fastest, but are not its default.
 
     With kappa=0 the default stays, to be torch's update bit for bit. So it does in half

@@ -13,7 +13,7 @@ from torch import Tensor
 from cgtutor._norms import norm
 from cgtutor._state import COUNTS
 from cgtutor.optim_eff import _rows
-from cgtutor.optim_eff._pieces import Piece, cut, whole
+from cgtutor.optim_eff._pieces import Lists, Piece, cut, whole
 from cgtutor.optim_eff._rows import Ledger, Memory
 
 #: Elements of a piece of work: this bounds what is allocated for a moment.
@@ -22,8 +22,10 @@ PIECE = 2**22
 #: Where nothing shows when a sum is stale, every step recomputes this part of it.
 PARTS = 32
 
-#: Something that is done with a piece of work.
-Act = Callable[[Piece], None]
+# Named, because a compiler cannot evaluate the annotations of the functions that it traces:
+Act = Callable[[Piece], None]  #: something that is done with a piece of work
+Acts = list[Act]
+Branch = Callable[[], Tensor]
 
 #: Compiled steps on a CPU branch with torch.cond, whose branches may update tensors since:
 CONDITIONS = torch.torch_version.TorchVersion(torch.__version__) >= "2.13"
@@ -31,10 +33,10 @@ CONDITIONS = torch.torch_version.TorchVersion(torch.__version__) >= "2.13"
 
 def step_on_device(
     group: dict[str, Any],
-    lists: list[list[Any]],
+    lists: Lists,
     memories: list[Memory],
     update: Callable[..., None],
-    precompute: Callable[[list[list[Any]]], list[list[Any]]],
+    precompute: Callable[[Lists], Lists],
     scaled: bool = False,
 ) -> None:
     """A step of one group that reads no value.
@@ -125,16 +127,16 @@ def step_on_device(
         _rows.apart(nearby, ledger)
 
 
-def _on_cpu_and_begun(lists: list[list[Any]]) -> bool:
+def _on_cpu_and_begun(lists: Lists) -> bool:
     return all(p.device.type == "cpu" for p in lists[0]) and not any(
         t is None for column in lists for t in column
     )
 
 
-def _either(condition: Tensor, then: list[Act], otherwise: list[Act], piece: Piece) -> None:
+def _either(condition: Tensor, then: Acts, otherwise: Acts, piece: Piece) -> None:
     """Call these functions or those; compiled, a real branch."""
 
-    def calls(functions: list[Act]) -> Callable[[], Tensor]:
+    def calls(functions: Acts) -> Branch:
         def branch() -> Tensor:
             for function in functions:
                 function(piece)

@@ -9,16 +9,20 @@ from cgtutor._state import GRADIENTS, SUM
 from cgtutor.optim_eff._rows import Memory
 
 
+#: Parameters, gradients and state, as the torch optimizer's ``_init_group`` fills them.
+Lists = list[list[Any]]
+
+
 class Piece(NamedTuple):
     """Whole tensors, or a slice of one: what is worked on before anything else is touched."""
 
     indices: list[int]  #: which of the group's parameters
-    lists: list[list[Any]]  #: parameters, gradients and the base optimizer's state
+    lists: Lists  #: parameters, gradients and the base optimizer's state
     rows: list[Tensor]  #: the kept gradients of each, shape (topC, ...)
     sums: list[Tensor]  #: their sums
 
 
-def cut(lists: list[list[Any]], memories: list[Memory], size: int) -> Iterator[Piece]:
+def cut(lists: Lists, memories: list[Memory], size: int) -> Iterator[Piece]:
     """Pieces of about ``size`` elements: small tensors together, large ones in slices.
 
     Args:
@@ -49,13 +53,13 @@ def cut(lists: list[list[Any]], memories: list[Memory], size: int) -> Iterator[P
         yield whole(batch, lists, memories)
 
 
-def _sliceable(i: int, lists: list[list[Any]], memory: Memory) -> bool:
+def _sliceable(i: int, lists: Lists, memory: Memory) -> bool:
     count = lists[0][i].numel()
     state = [column[i] for column in lists if column and column[i].numel() == count]
     return all(t.is_contiguous() for t in (*state, memory[GRADIENTS], memory[SUM]))
 
 
-def whole(batch: list[int], lists: list[list[Any]], memories: list[Memory]) -> Piece:
+def whole(batch: list[int], lists: Lists, memories: list[Memory]) -> Piece:
     """The whole of some parameters as one piece."""
     if len(batch) < len(memories):
         lists = [[column[i] for i in batch] if column else [] for column in lists]
@@ -68,7 +72,7 @@ def whole(batch: list[int], lists: list[list[Any]], memories: list[Memory]) -> P
     )
 
 
-def _slices(i: int, lists: list[list[Any]], memory: Memory, size: int) -> Iterator[Piece]:
+def _slices(i: int, lists: Lists, memory: Memory, size: int) -> Iterator[Piece]:
     count = lists[0][i].numel()
     # For each list its slices, once. The update counts a parameter's steps, and its slices
     # are one step: all but the last count on a copy.

@@ -10,6 +10,7 @@ from torch.optim.adam import adam
 from torch.optim.adamw import adamw
 
 from cgtutor.optim_eff._base import StackedOptimizer
+from cgtutor.optim_eff._pieces import Lists
 
 
 class Adam_C_eff(StackedOptimizer, Adam):
@@ -55,11 +56,11 @@ class Adam_C_eff(StackedOptimizer, Adam):
     _lists = 6
 
     def _update(
-        self, group: dict[str, Any], lists: list[list[Any]], has_complex: bool, **kernels: Any
+        self, group: dict[str, Any], lists: Lists, has_complex: bool, **kernels: Any
     ) -> None:
         _adam(self, group, lists, has_complex, kernels)
 
-    def _precomputed(self, group: dict[str, Any], lists: list[list[Any]]) -> list[list[Any]]:
+    def _precomputed(self, group: dict[str, Any], lists: Lists) -> Lists:
         return _with_powers(group, lists)
 
     def __init__(
@@ -147,11 +148,11 @@ class AdamW_C_eff(StackedOptimizer, AdamW):
     _lists = 6
 
     def _update(
-        self, group: dict[str, Any], lists: list[list[Any]], has_complex: bool, **kernels: Any
+        self, group: dict[str, Any], lists: Lists, has_complex: bool, **kernels: Any
     ) -> None:
         _adam(self, group, lists, has_complex, kernels)
 
-    def _precomputed(self, group: dict[str, Any], lists: list[list[Any]]) -> list[list[Any]]:
+    def _precomputed(self, group: dict[str, Any], lists: Lists) -> Lists:
         return _with_powers(group, lists)
 
     def __init__(
@@ -199,7 +200,7 @@ class AdamW_C_eff(StackedOptimizer, AdamW):
 def _adam(
     optimizer: Adam,
     group: dict[str, Any],
-    lists: list[list[Any]],
+    lists: Lists,
     has_complex: bool,
     kernels: dict[str, Any],
 ) -> None:
@@ -252,7 +253,7 @@ class _Step:
         return self.powers[beta]
 
 
-def _with_powers(group: dict[str, Any], lists: list[list[Any]]) -> list[list[Any]]:
+def _with_powers(group: dict[str, Any], lists: Lists) -> Lists:
     *others, steps = lists
     if any(isinstance(beta, Tensor) for beta in group["betas"]):
         return lists

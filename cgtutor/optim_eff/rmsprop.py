@@ -9,6 +9,7 @@ from torch.optim import RMSprop
 from torch.optim.rmsprop import rmsprop
 
 from cgtutor.optim_eff._base import StackedOptimizer
+from cgtutor.optim_eff._pieces import Lists
 
 
 class RMSprop_C_eff(StackedOptimizer, RMSprop):
@@ -54,7 +55,7 @@ class RMSprop_C_eff(StackedOptimizer, RMSprop):
     _lists = 6
 
     def _update(
-        self, group: dict[str, Any], lists: list[list[Any]], has_complex: bool, **kernels: Any
+        self, group: dict[str, Any], lists: Lists, has_complex: bool, **kernels: Any
     ) -> None:
         """Torch's functional RMSprop, as :meth:`torch.optim.RMSprop.step` calls it."""
         params, gradients, squares, momenta, means, steps = lists  # _init_group's order

@@ -9,6 +9,7 @@ from torch.optim import SGD
 from torch.optim.sgd import sgd
 
 from cgtutor.optim_eff._base import StackedOptimizer
+from cgtutor.optim_eff._pieces import Lists
 
 
 class SGD_C_eff(StackedOptimizer, SGD):
@@ -52,7 +53,7 @@ class SGD_C_eff(StackedOptimizer, SGD):
     _lists = 3
 
     def _update(
-        self, group: dict[str, Any], lists: list[list[Any]], has_sparse: bool, **kernels: Any
+        self, group: dict[str, Any], lists: Lists, has_sparse: bool, **kernels: Any
     ) -> None:
         """Torch's functional SGD, as :meth:`torch.optim.SGD.step` calls it."""
         params, gradients, buffers = lists[0], lists[1], list(lists[2])
