@@ -17,6 +17,7 @@ from optimizers import (
     feed,
     gradients,
     parameters,
+    params_of,
     run,
     small,
     twin,
@@ -370,6 +371,29 @@ def test_overflowing_sum_of_norms(optimizer_class):
     assert [optimizer.memory(p).rejected for p in ps] == [1, 1]
 
 
+# ------------------------------------------------------------------------------ zero input
+
+
+def test_a_priority_of_zero_is_rejected(optimizer_class):
+    w, optimizer = small(optimizer_class, synced=False)
+    feed(w, optimizer, [0, 0], [1, 2], [0, 0])
+    memory = optimizer.memory(w)
+    assert [g.tolist() for g in memory.gradients] == [[1, 2]]
+    assert (memory.seen, memory.inserted, memory.rejected, memory.ages) == (3, 1, 2, [1])
+
+
+def test_a_zero_gradient_in_a_synced_group_has_the_groups_priority(optimizer_class):
+    ps = parameters([(2,), (2,)])
+    optimizer = optimizer_class(ps, decay=1)
+    for size in (0.0, 5.0):
+        ps[0].grad, ps[1].grad = torch.zeros(2), torch.tensor([size, 0.0])
+        optimizer.step()
+    for p in ps:
+        memory = optimizer.memory(p)
+        assert (memory.priorities, memory.seen) == ([5.0], 2)
+    assert optimizer.memory(ps[0]).gradients[0].tolist() == [0, 0]
+
+
 # ----------------------------------------------------------------------- gradients of the caller
 
 
@@ -639,6 +663,52 @@ def test_memory_is_there_to_look_into(optimizer_class):
         optimizer.memory("weight")
 
 
+@pytest.mark.parametrize("kernel", [None, "fused"])
+@pytest.mark.parametrize("set_by_hand", [{"found_inf": 1.0}, {"found_inf": 0.0, "grad_scale": 4.0}])
+def test_scales_set_by_hand(optimizer_class, kernel, set_by_hand):
+    """As GradScaler sets them for torch's fused optimizers: both twins do as torch does."""
+    base = CLASSES[optimizer_class]
+    if base is torch.optim.RMSprop:
+        pytest.skip("torch's RMSprop has no fused kernel")
+    kernel = {kernel: True} if kernel else {}
+    fed = gradients(parameters([(3,), (2, 2)]), steps=4)
+    ends = []
+    for made in (optimizer_class, base):
+        for options in ({"kappa": 0.0}, {}) if made is optimizer_class else ({},):
+            optimizer = twin(made, parameters([(3,), (2, 2)]), **kernel, **options)
+            for name, value in set_by_hand.items():
+                setattr(optimizer, name, torch.tensor(value))
+            if not kernel:
+                with pytest.raises(AssertionError, match="grad_scale"):
+                    run(optimizer, fed)
+                continue
+            ends.append(run(optimizer, fed[:1])[-1])
+            for p, g in zip(params_of(optimizer), fed[0]):
+                if made is optimizer_class:
+                    assert torch.equal(p.grad, g)
+                    assert torch.equal(optimizer.memory(p).gradients[0], g)
+    for end in ends:
+        assert_equal(end, ends[-1])
+    if kernel and set_by_hand["found_inf"]:
+        assert_equal(ends[0], [p.detach() for p in parameters([(3,), (2, 2)])])
+
+
+@pytest.mark.parametrize("eff", TWINS)
+@pytest.mark.parametrize("found_inf", [0.0, 1.0])
+def test_twins_scale_alike(eff, found_inf):
+    if eff is RMSprop_C_eff:
+        pytest.skip("torch's RMSprop has no fused kernel")
+    ps = parameters([(3,), (2, 2)])
+    fed = gradients(ps, steps=6)
+    options = {"fused": True, "topC": 3, "decay": 0.9, "aggr": "sum"}
+    ends = []
+    for made in (eff, TWINS[eff]):
+        optimizer = twin(made, ps, **options)
+        optimizer.grad_scale, optimizer.found_inf = torch.tensor(2.0), torch.tensor(found_inf)
+        ends.append(run(optimizer, fed)[-1])
+    torch.testing.assert_close(*ends)
+
+
 # ------------------------------------------------------------------------------- bad input
 
 NUMBERS = [math.nan, math.inf, "1", None, True, 1j]
@@ -714,6 +784,42 @@ def test_bad_value_set_later(optimizer_class, options):
     assert not optimizer.state
 
 
+@pytest.mark.parametrize(
+    "options", [{"topC": 0}, {"decay": 2}, {"kappa": -1}, {"aggr": "max"}, {"synced": 1}]
+)
+def test_bad_value_set_after_a_good_step(optimizer_class, options):
+    w, optimizer = small(optimizer_class)
+    feed(w, optimizer, [1, 2])
+    good = dict(optimizer.param_groups[0])
+    before = copy.deepcopy(optimizer.state_dict())
+    value = w.detach().clone()
+    optimizer.param_groups[0].update(options)
+    with pytest.raises(ValueError, match=f"^{next(iter(options))} must be"):
+        feed(w, optimizer, [3, 4])
+    optimizer.param_groups[0].update(good)
+    assert_equal(optimizer.state_dict(), before)
+    assert torch.equal(w, value)
+
+
+def test_a_parameter_listed_twice(optimizer_class):
+    w, v = (torch.nn.Parameter(torch.ones(2, 3)) for _ in range(2))
+    twice = r"params must hold each parameter once, got one of shape \(2, 3\)"
+    with pytest.raises(ValueError, match=twice + " twice"):
+        optimizer_class([w, v, w])
+    with pytest.raises(ValueError, match=twice + ", 'tied', twice"):
+        optimizer_class([("weight", w), ("tied", w)])
+    optimizer = optimizer_class([v])
+    with pytest.raises(ValueError, match=twice):
+        optimizer.add_param_group({"params": iter([w, w])})
+    assert len(optimizer.param_groups) == 1
+    with pytest.raises(ValueError, match="more than one parameter group"):
+        optimizer.add_param_group({"params": [v]})
+    with pytest.raises(ValueError, match=r"params must hold each parameter once, got 3 twice"):
+        optimizer_class([3, 3])
+    with pytest.raises(TypeError, match="ordered collections"):
+        optimizer.add_param_group({"params": {w}})
+
+
 def test_legal_extremes(optimizer_class):
     for options in ({"lr": 0}, {"decay": 0}, {"decay": 1}, {"kappa": 0}, {"topC": 1}):
         w, optimizer = small(optimizer_class, **options)
@@ -753,6 +859,25 @@ def test_a_users_group_dictionary_is_left_alone(optimizer_class):
     group = {"params": parameters([(1,)]), "topC": 3}
     optimizer_class([group])
     assert group.keys() == {"params", "topC"}
+
+
+def test_memory_is_a_snapshot(optimizer_class):
+    """Whatever is done to it, the training does not notice, and it does not follow the training."""
+    ps = parameters()
+    fed = gradients(ps, steps=12)
+    played_with, left_alone = (twin(optimizer_class, ps, topC=3, decay=0.9) for _ in range(2))
+    run(played_with, fed[:6])
+    run(left_alone, fed[:6])
+    for p in params_of(played_with):
+        memory = played_with.memory(p)
+        memory.insert(1e9, torch.full_like(p, 7.0))
+        memory.fade()
+        for gradient in memory.gradients:
+            gradient.fill_(9.0)
+    memory = played_with.memory(params_of(played_with)[0])
+    before = memory.priorities, copy.deepcopy(memory.gradients)
+    assert_equal(run(played_with, fed[6:]), run(left_alone, fed[6:]))
+    assert_equal((memory.priorities, memory.gradients), before)
 
 
 def test_public_names():

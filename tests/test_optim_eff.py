@@ -145,6 +145,69 @@ def test_both_paths_are_the_readable_twin(eff, path, aggr, synced, dtype):
             )
 
 
+def offered_both_ways(priorities, topC, decay, rows=2):
+    """Offer gradients of these priorities to memories, by heap and by tensors; yield both."""
+    group = {"topC": topC, "decay": decay, "buffer_dtype": None}
+    p = torch.zeros(2)
+    here = [_rows.in_python(_rows.empty(p, topC, p.dtype)) for _ in range(rows)]
+    there = [_rows.empty(p, topC, p.dtype) for _ in range(rows)]
+    for memory in here:
+        memory["critical_sum"] = p
+    for priority in priorities:
+        both = [priority * (1 + i) for i in range(rows)]
+        largest, units = _rows.limits(group, there)
+        outcomes = _on_cpu.decide(group, here, both, both)
+        new = torch.tensor(both, dtype=torch.float64)
+        choice = _rows.choose(_rows.together(there), new, new, decay, largest, units[0])
+        for memory, outcome in zip(here, outcomes):
+            memory.update(outcome.ledger)
+        _rows.apart(there, choice.ledger)
+        yield outcomes, choice, here, there
+
+
+DRAWN = st.lists(
+    st.one_of(
+        st.sampled_from([0.0, 1.0, 2.0, 5e-324, 1e-300, 1e30, 1e39, math.nan, math.inf]),
+        st.floats(0, 10),
+    ),
+    max_size=40,
+)
+
+
+@given(DRAWN, st.integers(1, 5), st.sampled_from([0.0, 0.5, 0.9, 1.0, 1e-200]))
+def test_tensors_decide_as_the_heap_does(priorities, topC, decay):
+    """The rule, and the bound on the error of the sum, step by step."""
+    for outcomes, choice, here, there in offered_both_ways(priorities, topC, decay):
+        assert choice.enters.tolist() == [outcome.slot is not None for outcome in outcomes]
+        for i, outcome in enumerate(outcomes):
+            assert outcome.slot in (None, choice.slot[i])
+            assert (outcome.kept, outcome.stale) == (choice.kept[i], choice.stale[i])
+        for mine, theirs in zip(here, there):
+            for name, value in _rows.in_python(theirs).items():
+                assert value == pytest.approx(mine[name], rel=1e-14, abs=0)
+
+
+def test_the_bound_on_the_sums_error_grows_with_what_is_evicted():
+    """A spike that goes leaves an error of its own size, whatever comes after it."""
+    steps = list(offered_both_ways([1e6, 1.0, 1.0, 1.0], topC=1, decay=0.0, rows=1))
+    assert [outcomes[0].stale for outcomes, *_ in steps] == [False, True, False, False]
+
+
+def test_the_default_dtype_does_not_matter(path):
+    """In float16, half a unit of roundoff would be zero, and no sum ever stale."""
+    torch.set_default_dtype(torch.float16)
+    list_of = list(offered_both_ways([1e6, 1.0, 1.0], topC=1, decay=0.0, rows=1))
+    assert [choice.stale.item() for _, choice, *_ in list_of] == [False, True, False]
+    p = torch.nn.Parameter(torch.zeros(3, dtype=torch.float32))
+    optimizer = SGD_C_eff([p], lr=0.1, topC=2, decay=0.5, aggr="mean")
+    for size in (1e6, 1.0, 3.0, 2.0):
+        p.grad = torch.full((3,), size, dtype=torch.float32)
+        optimizer.step()
+    assert optimizer.state[p]["critical_sum"].dtype == torch.float32
+    assert drift(optimizer) < 1e-6
+    assert all(isinstance(x, float) for x in optimizer.memory(p).priorities)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_what_is_not_finite_leaves_no_trace(eff, path, bad):
     """In particular not in the running sum, where a mask that is multiplied would leave it."""

@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from torch.optim.optimizer import ParamsT
 from cgtutor import _check, _state
 from cgtutor._norms import norms, sum_of_norms
 from cgtutor.memory import AGGREGATES, CriticalGradients
+
+Aggr = Literal["sum", "mid", "mean"]
 
 #: How each hyperparameter is checked: those of the memory, and those of the torch optimizer.
 MEMORY: dict[str, Callable[..., Any]] = {

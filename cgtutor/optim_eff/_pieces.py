@@ -8,7 +8,6 @@ from torch import Tensor
 from cgtutor._state import GRADIENTS, SUM
 from cgtutor.optim_eff._rows import Memory
 
-
 #: Parameters, gradients and state, as the torch optimizer's ``_init_group`` fills them.
 Lists = list[list[Any]]
 
