@@ -183,8 +183,9 @@ def test_tensors_decide_as_the_heap_does(priorities, topC, decay):
             assert outcome.slot in (None, choice.slot[i])
             assert (outcome.kept, outcome.stale) == (choice.kept[i], choice.stale[i])
         for mine, theirs in zip(here, there):
-            for name, value in _rows.in_python(theirs).items():
-                assert value == pytest.approx(mine[name], rel=1e-14, abs=0)
+            mine, theirs = _rows.by_slot(mine), _rows.by_slot(theirs)
+            for name in _rows.LEDGER:
+                assert theirs[name].tolist() == pytest.approx(mine[name], rel=1e-14, abs=0)
 
 
 def test_the_bound_on_the_sums_error_grows_with_what_is_evicted():

@@ -162,7 +162,7 @@ class StackedOptimizer(CriticalGradientOptimizer):
         memory = self.state[p]
         if len(memory[GRADIENTS]) != group["topC"]:  # topC was changed since the last step
             memory = _rows.resized(memory, p, group["topC"], memory[GRADIENTS].dtype)
-        rest = _state.small_tensors(memory, memory[SUM].device)
+        rest = _state.small_tensors(_rows.by_slot(memory), memory[SUM].device)
         return {GRADIENTS: memory[GRADIENTS], SUM: memory[SUM], **rest}
 
     def _saved_group(self, group: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ Decisions are taken in Python, rows that stay as they are stay untouched, and th
 by piece, so that each element is fetched from memory as few times as possible.
 """
 
-import heapq
 import math
 import threading
 from collections.abc import Callable
@@ -92,7 +91,8 @@ def step_on_cpu(
             _rows.resum(piece.rows[k], piece.sums[k])
     for memory, outcome in zip(memories, outcomes):
         if isinstance(memory[DRIFT], Tensor):  # as a compiled step left it, and wants it
-            for name, value in small_tensors(outcome.ledger, memory[SUM].device).items():
+            ledger = _rows.by_slot({BIRTHS: None, **outcome.ledger})
+            for name, value in small_tensors(ledger, memory[SUM].device).items():
                 memory[name].copy_(value)
         else:
             memory.update(outcome.ledger)
@@ -101,10 +101,13 @@ def step_on_cpu(
 class _Slots(CriticalGradients):
     """The rule of the memory, for the numbers of rows in place of gradients."""
 
-    def _own(self, gradient: int) -> int:
+    def __init__(self, group: dict[str, Any]) -> None:
+        self.topC, self.decay = group["topC"], group["decay"]  # checked before
+
+    def _own(self, gradient: Any) -> Any:
         return gradient
 
-    def _check_shape(self, gradient: int) -> None:
+    def _check_shape(self, gradient: Any) -> None:
         pass
 
 
@@ -116,58 +119,42 @@ def decide(
     No memory is changed: parameters whose memories agree share theirs, and one decision.
     """
     largest, units = _rows.limits(group, memories)
+    rule = _Slots(group)
     outcomes = []
     agreed: Any = None
     for memory, priority, length, unit in zip(memories, priorities, lengths, units):
-        entries = _rows.in_python(memory)
-        before = (
-            entries[PRIORITIES],
-            entries[BIRTHS],
-            entries[COUNTS],
-            priority,
-            length <= largest,
-        )
+        ledger = _rows.in_python(memory) if isinstance(memory[DRIFT], Tensor) else memory
+        before = (ledger[PRIORITIES], ledger[COUNTS], priority, length <= largest)
         if agreed != before:
             agreed = before
-            slot, kept, decided = _decide(group, *before)
-        sizes, drift, stale = entries[NORMS], entries[DRIFT], False
+            slot, kept, heap, counts = _decide(rule, *before)
+        norms, drift, stale = ledger[NORMS], ledger[DRIFT], False
         if slot is not None:
-            sizes = (*sizes[:slot], length, *sizes[slot + 1 :])
-            after = sum(sizes)
-            drift += 2 * unit * max(sum(entries[NORMS]), after)  # see choose
+            norms = norms[:]
+            norms[slot] = length
+            after = sum(norms)
+            drift += 2 * unit * max(sum(ledger[NORMS]), after)  # see choose
             if stale := drift > _rows.TOLERANCE * after:
                 drift = 0.0
-        outcomes.append(Outcome(slot, kept, stale, {**decided, NORMS: sizes, DRIFT: drift}))
+        decided = {PRIORITIES: heap, NORMS: norms, COUNTS: counts, DRIFT: drift}
+        outcomes.append(Outcome(slot, kept, stale, decided))
     return outcomes
 
 
 def _decide(
-    group: dict[str, Any],
-    priorities: tuple[float, ...],
-    births: tuple[int, ...],
-    counts: tuple[int, int],
-    priority: float,
-    fits: bool,
-) -> tuple[int | None, int, Memory]:
-    """The slot that a gradient is put into, how many were kept, and the entries afterwards."""
-    memory = _Slots(len(births), group["decay"])
-    heap: list[Any] = memory.heap
-    heap += [(p, born, i) for i, (p, born) in enumerate(zip(priorities, births)) if born]
-    heapq.heapify(heap)
-    memory.seen, memory.inserted = counts
+    rule: _Slots, heap: list[Any], counts: list[int], priority: float, fits: bool
+) -> tuple[int | None, int, list[Any], list[int]]:
+    """The slot that a gradient is put into, how many were kept, and heap and counts afterwards."""
+    rule.heap, (rule.seen, rule.inserted) = heap[:], counts
     kept = len(heap)
-    slot: Any = heap[0][2] if kept == len(births) else births.index(0)
-    inserted = memory.insert(priority if fits else math.inf, slot)
-    memory.fade()
-    decayed, born_at = [0.0] * len(births), [0] * len(births)
-    for p, born, i in heap:
-        decayed[i], born_at[i] = p, born
-    entries = {
-        PRIORITIES: tuple(decayed),
-        BIRTHS: tuple(born_at),
-        COUNTS: (memory.seen, memory.inserted),
-    }
-    return slot if inserted else None, kept, entries
+    if kept == rule.topC:
+        slot = heap[0][2]
+    else:
+        taken = {slot for _, _, slot in heap}
+        slot = next(slot for slot in range(rule.topC) if slot not in taken)
+    inserted = rule.insert(priority if fits else math.inf, slot)
+    rule.fade()
+    return slot if inserted else None, kept, rule.heap, [rule.seen, rule.inserted]
 
 
 def _aggregates(group: dict[str, Any], piece: Piece, kept: list[int]) -> list[Tensor]:

@@ -10,15 +10,16 @@ memory is, in its state, under the names of :mod:`cgtutor._state`,
     shape (\*p.shape), float32 or wider: the sum of the rows, kept up to date by adding what
     is inserted and subtracting what is evicted, so that an aggregate costs the same for any topC.
 priorities, births, norms, counts and drift
-    the *ledger*: tensors on the parameter's device where no value is read, numbers in Python
-    where reading them costs nothing. A slot that is empty has the birth 0 and the priority 0,
-    so it is the first to be used.
+    the *ledger*: tensors on the parameter's device where no value is read, lists in Python
+    where reading costs nothing (:func:`in_python`). A slot that is empty has the
+    birth 0 and the priority 0, so it is the first to be used.
 
 :func:`choose` decides for all parameters of a group at once: of the slots with the smallest
 priority the oldest, and whether the newcomer takes its place. These are the rules of
 :class:`.CriticalGradients`, and the same numbers.
 """
 
+import heapq
 import math
 from typing import Any, NamedTuple
 
@@ -86,21 +87,34 @@ def empty(p: Tensor, topC: int, dtype: torch.dtype) -> Memory:
 
 
 def in_python(memory: Memory) -> Memory:
-    """The entries of a memory's ledger as Python numbers, in tuples that memories may share."""
-    entries = {}
-    for name in LEDGER:
-        value = memory[name]
-        if isinstance(value, Tensor):
-            value = value.tolist()
-        entries[name] = tuple(value) if isinstance(value, list) else value
-    return entries
+    """The ledger of a memory as a step on the CPU has it.
+
+    Priorities, births and slots are a heap, as in :class:`.CriticalGradients`: a list of
+    (priority, birth, slot). It is never changed in place, so that memories may share it.
+    """
+    priorities, births, norms, counts, drift = (memory[name].tolist() for name in LEDGER)
+    slots = range(len(births))
+    heap = [entry for entry in zip(priorities, births, slots) if entry[1]]
+    heapq.heapify(heap)
+    return {PRIORITIES: heap, BIRTHS: None, NORMS: norms, COUNTS: counts, DRIFT: drift}
+
+
+def by_slot(memory: Memory) -> Memory:
+    """The ledger of a memory with an entry for each slot; tensors are left as they are."""
+    ledger = {name: memory[name] for name in LEDGER}
+    if not isinstance(memory[DRIFT], Tensor):
+        count = len(memory[NORMS])
+        ledger[PRIORITIES], ledger[BIRTHS] = [0.0] * count, [0] * count
+        for priority, born, slot in memory[PRIORITIES]:
+            ledger[PRIORITIES][slot], ledger[BIRTHS][slot] = priority, born
+    return ledger
 
 
 def on_device(memory: Memory, device: torch.device) -> None:
     """Make the ledger of a memory tensors, unless it is already."""
     if not isinstance(memory[DRIFT], Tensor):
         with torch.inference_mode(False):  # for what may be updated in place later
-            memory.update(small_tensors(memory, device))
+            memory.update(small_tensors(by_slot(memory), device))
 
 
 def choose(
@@ -220,7 +234,7 @@ def resized(memory: Memory, p: Tensor, topC: int, dtype: torch.dtype) -> Memory:
 
     With fewer slots the smallest priorities are evicted, of equals the oldest.
     """
-    new, old = empty(p, topC, dtype), small_tensors(memory, p.device)
+    new, old = empty(p, topC, dtype), small_tensors(by_slot(memory), p.device)
     order = old[BIRTHS].argsort(descending=True)
     order = order[old[PRIORITIES][order].argsort(descending=True, stable=True)][:topC]
     new[GRADIENTS][: len(order)] = memory[GRADIENTS][order.to(memory[GRADIENTS].device)]
@@ -234,19 +248,11 @@ def resized(memory: Memory, p: Tensor, topC: int, dtype: torch.dtype) -> Memory:
 
 def fill_heap(memory: Memory, heap: CriticalGradients) -> CriticalGradients:
     """Fill an empty heap with the content of a memory; it shares the rows."""
-    ledger = in_python(memory)
-    content = Content(
-        memory[GRADIENTS],
-        ledger[PRIORITIES],
-        ledger[BIRTHS],
-        ledger[NORMS],
-        ledger[COUNTS][0],
-        ledger[COUNTS][1],
-        memory[SUM],
-        ledger[DRIFT],
-    )
-    heap.heap = content.kept()  # a sorted list is a heap
-    heap.seen, heap.inserted = content.seen, content.inserted
+    ledger, rows = memory, memory[GRADIENTS]
+    if isinstance(memory[DRIFT], Tensor):
+        ledger = in_python(memory)
+    heap.heap = [(priority, born, rows[slot]) for priority, born, slot in ledger[PRIORITIES]]
+    heap.seen, heap.inserted = ledger[COUNTS]
     return heap
 
 
