@@ -26,7 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import cgtutor
-from cgtutor import SGD_C, Adam_C, AdamW_C, RMSprop_C, _state, optim_eff
+from cgtutor import SGD_C, Adam_C, AdamW_C, RMSprop_C, _loading, _state, optim_eff
 from cgtutor.optim_eff import _rows
 
 KINDS = {SGD_C: 0, RMSprop_C: 1, Adam_C: 2, AdamW_C: 2}  # torch loads Adam into AdamW, too
@@ -484,7 +484,7 @@ def test_bytes_of_a_load(optimizer_class, source, dtype, monkeypatch):
     run(first, gradients([p], steps=6))
     saved = as_version_0_1_0(first) if source == "0.1.0" else first.state_dict()
     optimizer = optimizer_class([p])
-    size = sum(t.nbytes for t in _state.tensors(first.state_dict()["state"]))
+    size = sum(t.nbytes for t in _loading.tensors(first.state_dict()["state"]))
     with Allocated() as allocated:
         optimizer.load_state_dict(saved)
     assert size / 2 < allocated.most < 1.3 * size

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
-from cgtutor import _check, _state
+from cgtutor import _check, _loading, _state
 from cgtutor._norms import norms, sum_of_norms
 from cgtutor.memory import AGGREGATES, CriticalGradients
 
@@ -220,17 +220,17 @@ class CriticalGradientOptimizer(Optimizer):
                 groups.append(self._fitting(saved, group))
                 for key, p in zip(saved["params"], group["params"]):
                     name = f"state_dict['state'][{key!r}]"
-                    content = _state.loaded(name, state.get(key, {}), p)
+                    content = _loading.loaded(name, state.get(key, {}), p)
                     if content is not None:
                         memories[p] = self._loaded(content, p, groups[-1])
-                        state[key] = _state.without_memory(state[key])
+                        state[key] = _loading.without_memory(state[key])
             groups += state_dict["param_groups"][len(groups) :]  # too many: torch will say so
-            theirs.update(map(id, _state.tensors(state)))
+            theirs.update(map(id, _loading.tensors(state)))
             return {**state_dict, "state": state, "param_groups": groups}
 
         def after(_: Optimizer) -> None:
             for p, state in self.state.items():
-                self.state[p] = _state.copied(state, theirs)
+                self.state[p] = _loading.copied(state, theirs)
             for p, memory in memories.items():
                 self.state[p].update(memory)
 
