@@ -437,7 +437,7 @@ WRONG = {
     "as it comes, it returns None; is the word `return` missing": lambda net: None,
     "a generator, not a list of lists": lambda net: (list(b.parameters()) for b in net),
     "an empty list": lambda net: [],
-    "groups[0] is a generator, not a list of parameters; list(...) makes": (
+    "groups[0] is a generator, not a list of parameters; use list(...)": (
         lambda net: [b.parameters() for b in net if list(b.parameters())]
     ),
     "groups[0] is a Parameter, not a list of parameters.": lambda net: list(net.parameters()),

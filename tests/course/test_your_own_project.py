@@ -587,7 +587,7 @@ def nosy(model, optimizer, scheduler, vaccine, draws):
 
 
 WRONG_PAIRS = {
-    "None; is the word `return` missing?": (lambda *parts: None, resume),
+    "checkpoint returns None, not a dictionary.": (lambda *parts: None, resume),
     "a list, not a dictionary.": (lambda *parts: [*parts], resume),
     "'model', a SharedEncoder, is nothing that": (lambda *parts: {"model": parts[0]}, resume),
     "'model', a method, is": (lambda *parts: {"model": parts[0].state_dict}, resume),

@@ -1,5 +1,6 @@
 """The checks of the exercises of the notebook *which grouping*."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,6 @@ def one_group_for_each_block(partition: Callable[[nn.Sequential], Any]) -> str:
         try:
             _check_lists(groups)
             _check_parameters(groups, net, frozen)
-            _check_blocks(groups, net)
         except NotYet as hint:
             raise NotYet(f"with the network {case}, {hint}") from None
     return f"Disjoint, complete, one group for each block, in {len(_CASES)} networks."
@@ -59,24 +59,17 @@ def _check_lists(groups: Any) -> None:
 def _check_kind(value: Any, kind: type, name: str, wanted: str) -> None:
     if not isinstance(value, kind):
         found = type(value).__name__
-        hint = {
-            "generator": "; list(...) makes a list of it",
-            "tuple": "; parameters() has them without names",
-        }.get(found, "")
-        raise NotYet(f"{name} is a {found}, not a {wanted}{hint}.")
-
-
-def _names(net: nn.Sequential) -> dict[Tensor, list[str]]:
-    """All parameters and their names, of which a tied one has two."""
-    names: dict[Tensor, list[str]] = {}
-    for name, p in net.named_parameters(remove_duplicate=False):
-        names.setdefault(p, []).append(name)
-    return names
+        hint = {"generator": "; use list(...)", "tuple": "; parameters() has them without names"}
+        raise NotYet(f"{name} is a {found}, not a {wanted}{hint.get(found, '')}.")
 
 
 def _check_parameters(groups: list[list[Tensor]], net: nn.Sequential, frozen: set[Tensor]) -> None:
-    """Each parameter that is not frozen has to be in one group."""
-    names, place = _names(net), dict.fromkeys(frozen, -1)
+    """The groups have to be those of the blocks, and a tied parameter in that of its first."""
+    names: dict[Tensor, list[str]] = {}  # a tied parameter has two
+    for name, parameter in net.named_parameters(remove_duplicate=False):
+        names.setdefault(parameter, []).append(name)
+    block = {p: of_one[0].partition(".")[0] for p, of_one in names.items()}
+    place: dict[Tensor, int] = {}
     for b, group in enumerate(groups):
         for k, p in enumerate(group):
             if p not in names:
@@ -88,28 +81,18 @@ def _check_parameters(groups: list[list[Tensor]], net: nn.Sequential, frozen: se
                 where = f"groups[{place[p]}] and again in groups[{b}]"
                 raise NotYet(f"{names[p][0]}{tied} is in {where}.")
             place[p] = b
-    if missing := [of_one[0] for p, of_one in names.items() if p not in place]:
+    if missing := [names[p][0] for p in names if p not in place and p not in frozen]:
         raise NotYet(f"no group has {' and '.join(missing)}.")
-
-
-def _check_blocks(groups: list[list[Tensor]], net: nn.Sequential) -> None:
-    """The groups have to be those of the blocks; a tied parameter belongs to the first of its."""
-    names = _names(net)
-    block = {p: of_one[0].partition(".")[0] for p, of_one in names.items()}
-    expected: dict[str, list[Tensor]] = {}
-    for group in groups:
-        for p in group:
-            expected.setdefault(block[p], []).append(p)
-            later, others = names[p][-1].partition(".")[0], {block[q] for q in group if q is not p}
-            if later != block[p] and others == {later}:
-                first, second = names[p]
-                raise NotYet(f"{first} belongs to its first block, not to that of {second}.")
-    found, right = (sorted(map(len, them)) for them in (groups, expected.values()))
+    for p, b in place.items():
+        later, others = names[p][-1].partition(".")[0], {block[q] for q in groups[b] if q is not p}
+        if later != block[p] and others == {later}:
+            raise NotYet(f"{names[p][0]} belongs to its first block, not to that of {names[p][1]}.")
+    found, right = sorted(map(len, groups)), sorted(Counter(block[p] for p in place).values())
     if found != right:
-        hint = {1: " (this is whole_model)", sum(found): " (this is all_matrix)"}.get(
-            len(found), " (a block may have blocks inside)" if len(found) > len(right) else ""
-        )
+        inside = " (a block may have blocks inside)" if len(found) > len(right) else ""
+        known = {1: " (this is whole_model)", len(place): " (this is all_matrix)"}
         mine, blocks = (", ".join(map(str, counts)) for counts in (found, right))
+        hint = known.get(len(found), inside)
         raise NotYet(f"the groups have {mine} parameters, the blocks {blocks}{hint}.")
     if any(len({block[p] for p in group}) > 1 for group in groups):
         raise NotYet("the counts are right, but parameters of different blocks share a group.")

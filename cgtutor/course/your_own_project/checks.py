@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from operator import attrgetter
 from pickle import PickleError
 from typing import Any
 
@@ -74,7 +75,9 @@ def _check_optimizer(optimizer: Any, model: SharedEncoder) -> None:
     its = {p for group in optimizer.param_groups for p in group["params"]}
     for name, part in (("heads", model.heads), ("encoder", model.encoder)):
         if set(part.parameters()) - its:
-            raise NotYet(f"give the optimizer the parameters of the {name} too: model.parameters().")
+            raise NotYet(
+                f"give the optimizer the parameters of the {name} too: model.parameters()."
+            )
     for name, value in _SETTINGS.items():
         if (mine := optimizer.param_groups[0][name]) != value:
             raise NotYet(f"{name} is {mine}; leave it at {value}, to compare the weights.")
@@ -183,6 +186,8 @@ Checkpoint = Callable[..., dict[str, Any]]
 #: What came from the file, and the same five -> nothing
 Resume = Callable[..., None]
 
+_PARTS = attrgetter("model", "optimizer", "scheduler", "vaccine", "draws")
+
 
 @check()
 def save_and_resume(checkpoint: Checkpoint, resume: Resume) -> str:
@@ -198,9 +203,9 @@ def save_and_resume(checkpoint: Checkpoint, resume: Resume) -> str:
     untouched, through, resumed = begin(0), begin(0), begin(1)
     for training in (untouched, through) * steps:
         training.step()
-    saved = checkpoint(*_parts(through))
+    saved = checkpoint(*_PARTS(through))
     _check_plain(saved)
-    resume(through_file(saved), *_parts(resumed))
+    resume(through_file(saved), *_PARTS(resumed))
     _check_resumed(through, resumed)
     for training in (untouched, through, resumed) * steps:
         training.step()
@@ -214,23 +219,11 @@ def save_and_resume(checkpoint: Checkpoint, resume: Resume) -> str:
     return f"{steps} steps after the interruption all weights are equal, to the bit."
 
 
-def _parts(training: Any) -> tuple[Any, ...]:
-    return (
-        training.model,
-        training.optimizer,
-        training.scheduler,
-        training.vaccine,
-        training.draws,
-    )
-
-
 def _kind(value: Any) -> str:
     return "None" if value is None else f"a {type(value).__name__}"
 
 
 def _check_plain(saved: Any) -> None:
-    if saved is None:
-        raise NotYet("checkpoint returns None; is the word `return` missing?")
     if not isinstance(saved, dict):
         raise NotYet(f"checkpoint returns {_kind(saved)}, not a dictionary.")
     for name, part in saved.items():
