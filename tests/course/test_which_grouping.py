@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torchjd
+from checking import accepts, rejects
 from torch import nn
 from torch.nn import Linear, PReLU, ReLU, Sequential
 from torchjd.aggregation import GradVac as TorchjdGradVac
@@ -433,14 +434,14 @@ def unfreeze(net):
 
 
 WRONG = {
-    "as it comes, it gives back None; is the word `return` missing": lambda net: None,
+    "as it comes, it returns None; is the word `return` missing": lambda net: None,
     "a generator, not a list of lists": lambda net: (list(b.parameters()) for b in net),
     "an empty list": lambda net: [],
-    "groups[0] is a generator, not a list of parameters; list(...) makes": (
+    "groups[0] is a generator, not a list of parameters; use list(...)": (
         lambda net: [b.parameters() for b in net if list(b.parameters())]
     ),
     "groups[0] is a Parameter, not a list of parameters.": lambda net: list(net.parameters()),
-    "groups[0][0] is a tuple, not a parameter; parameters() gives them": (
+    "groups[0][0] is a tuple, not a parameter; parameters() has them": (
         lambda net: [list(b.named_parameters()) for b in net if list(b.parameters())]
     ),
     "groups[0][0] is a Linear, not a parameter.": lambda net: [[block] for block in net],
@@ -475,27 +476,27 @@ WRONG = {
         ]
     ),
     "the counts are right, but parameters of different blocks share": swapped,
-    "'blocks'.": lambda net: net.blocks(),
-    "`p in seen` compares numbers if seen is a list; with a set it does not).": seen_is_a_list,
-    "is the word `return` missing?\n": lambda net: None,
+    "'blocks'": lambda net: net.blocks(),
+    "`p in seen` compares numbers if seen is a list; with a set it does not)": seen_is_a_list,
 }
 
 
 @pytest.mark.parametrize("why", WRONG)
-def test_one_group_for_each_block_rejects(why, capsys):
-    checks.one_group_for_each_block(WRONG[why])
-    said = capsys.readouterr().out
-    assert said.startswith("Not yet: with the network ")
-    assert why in said
+def test_one_group_for_each_block_rejects(why):
+    rejects(checks.one_group_for_each_block, WRONG[why], why)
 
 
-@pytest.mark.parametrize("partition", [right, lambda net: right(net)[::-1]])
-def test_one_group_for_each_block_accepts(partition, capsys):
-    """In any order."""
-    checks.one_group_for_each_block(partition)
-    assert capsys.readouterr().out == (
-        "Right! Disjoint, complete, one group for each block, in 3 networks.\n"
+def test_one_group_for_each_block_names_the_network():
+    said = rejects(
+        checks.one_group_for_each_block, lambda net: None, "is the word `return` missing?\n"
     )
+    assert said.startswith("Not yet: with the network as it comes, ")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_group_for_each_block_accepts(order):
+    verdict = accepts(checks.one_group_for_each_block, lambda net: right(net)[::order])
+    assert verdict == "Right! Disjoint, complete, one group for each block, in 3 networks.\n"
 
 
 def test_right_partition_passes_the_librarys_check():
@@ -520,18 +521,15 @@ def test_right_partition_passes_the_librarys_check():
         ([2, 1, 1, 1], [2, 1, -1, -1], "should be above 0.9 over all four. Dot products add"),
     ],
 )
-def test_hidden_conflict_rejects(g1, g2, why, capsys):
-    checks.hidden_conflict(*(g and torch.tensor(g, dtype=torch.float64) for g in (g1, g2)))
-    said = capsys.readouterr().out
-    assert said.startswith("Not yet: ")
-    assert why in said
+def test_hidden_conflict_rejects(g1, g2, why):
+    given = tuple(g and torch.tensor(g, dtype=torch.float64) for g in (g1, g2))
+    rejects(checks.hidden_conflict, given, why)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
-def test_hidden_conflict_accepts(dtype, capsys):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64], ids=str)
+def test_hidden_conflict_accepts(dtype):
     g1, g2 = (torch.tensor(g, dtype=dtype) for g in ([5, 5, 1, 1], [5, 5, -1, -1]))
-    checks.hidden_conflict(g1, g2)
-    assert capsys.readouterr().out == (
+    assert accepts(checks.hidden_conflict, g1, g2) == (
         "Right! The cosine is 0.92 over all four numbers and -1.00 in the second group.\n"
     )
 
