@@ -158,10 +158,10 @@ def story(norms: Sequence[float], topC: int, decay: float) -> str:
 
     for step, norm in enumerate(norms):
         before = {int(g) for g in memory.gradients}
-        inserted = memory.insert(norm, torch.tensor(step))
-        evicted = before - {int(g) for g in memory.gradients}
-        happens = "inserted" + "".join(f", that of step {g} evicted" for g in evicted)
-        line = f"{step:<6d}{norm:<6g}{happens if inserted else 'rejected':34s}{listed():24s}"
+        entered = memory.insert(norm, torch.tensor(step))
+        gone = before - {int(g) for g in memory.gradients}
+        happens = "inserted" + "".join(f", that of step {g} evicted" for g in gone)
+        line = f"{step:<6d}{norm:<6g}{happens if entered else 'rejected':34s}{listed():24s}"
         memory.fade()
         lines.append(line + listed())
     return "\n".join(lines)
@@ -189,7 +189,7 @@ def comparisons(topC: int, insertions: int = 1000) -> tuple[float, float]:
     counts = []
     for heap in (False, True):
         there = [_Counted(i / topC) for i in range(topC)]  # sorted, and so a heap
-        _Counted.count = insertions  # each new one with the smallest, to see whether it is larger
+        _Counted.count = insertions  # each newcomer with the smallest, as an insertion has to
         for draw in draws:
             smallest = there[0] if heap else min(there)
             new = _Counted(smallest.value + draw)
