@@ -69,7 +69,7 @@ def test_words_explorer_draws_the_static_figure():
     top_c, inserting, update = explorer.children[1:4]
     top_c.value, inserting.value, update.value = 5, False, 3
     expected = bars(
-        {"topC = 5, it does not enter": words(5, False, 3)},
+        {"topC = 5, gradient rejected": words(5, False, 3)},
         "words moved for each parameter of the model",
         {"torch's update alone: 3": 3},
         longest=55,

@@ -21,7 +21,7 @@ from cgtutor.optim_eff import Adam_C_eff
 
 
 def test_spike_by_hand():
-    assert spike(4, 0.5) == Spike([2.0, 1.0, 0.5], 3)  # at step 2 a tie: the newcomer stays out
+    assert spike(4, 0.5) == Spike([2.0, 1.0, 0.5], 3)  # at step 2 a tie: the new one is rejected
     # two slots; at step 4 the spike ties with the newcomer of step 3, and the older one goes
     assert spike(8, 0.5, topC=2) == Spike([4.0, 2.0, 1.0, 0.5], 4)
     assert spike(5, 0) == Spike([0.0], 1)
@@ -163,12 +163,12 @@ def test_spike_priorities():
     figure = figures.spike_priorities({"fast": spike(4, 0.5), "never": spike(4, 1, longest=6)})
     (ax,) = figure.axes
     lines = {line.get_label(): line for line in ax.lines}
-    assert list(lines["fast: goes at step 3"].get_ydata()) == [2, 1, 0.5]
-    assert list(lines["never: still there after 6 steps"].get_xdata()) == [1, 2, 3, 4, 5, 6]
+    assert list(lines["fast: evicted at step 3"].get_ydata()) == [2, 1, 0.5]
+    assert list(lines["never: still kept after 6 steps"].get_xdata()) == [1, 2, 3, 4, 5, 6]
     ends = [line.get_xdata() for line in ax.lines if len(line.get_xdata()) == 1]
     assert [list(x) for x in ends] == [[3]]
     assert figure.alt.startswith("The priority of one large gradient falls step by step")
-    assert figure.alt.endswith("fast: goes at step 3; never: still there after 6 steps.")
+    assert figure.alt.endswith("fast: evicted at step 3; never: still kept after 6 steps.")
 
 
 def test_age_histogram():
@@ -238,7 +238,7 @@ def test_spike_explorer_draws_the_static_figure():
     explorer._draw(decay=0.5, ratio=5, topC=2).savefig(drawn, format="png")
     assert base64.b64encode(wanted.getvalue()) == base64.b64encode(drawn.getvalue())
     decay.value = 1  # for ever: the watching ends
-    assert "still there after 1000 steps" in explorer._draw(decay=1, ratio=5, topC=2).alt
+    assert "still kept after 1000 steps" in explorer._draw(decay=1, ratio=5, topC=2).alt
 
 
 def test_spike_explorer_goal():

@@ -86,6 +86,13 @@ def test_glossary():
         assert any(word in term for term, _ in rows), word
 
 
+@pytest.mark.parametrize("name", TEXTS)
+def test_one_word_for_one_thing(name):
+    """A memory inserts, rejects and evicts, and priorities decay: the glossary has no others."""
+    other = r"fad(?:es?|ed|ing)|refus\w+|accept\w*|turn\w* away|newcomer|anew|giv\w+ back|fed"
+    assert re.findall(rf"\b(?:{other})\b", TEXTS[name]) == []
+
+
 def test_requirements_here():
     found = requirements()
     assert set(found.values()) == {"yes"}

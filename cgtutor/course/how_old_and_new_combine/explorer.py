@@ -49,5 +49,5 @@ def rules_explorer(steps: int = 60) -> Explorer:
         },
         goal="on Goldstein–Price from A, SGD ends in the local minimum beside the start. Find the "
         "smallest κ with which the rule sum brings SGD_C below a height of 1. Then, on Beale "
-        "from D, where SGD arrives: with κ = 1, which rule is lost, and up to which κ is it not?",
+        "from D, where SGD converges: with κ = 1, which rule diverges, up to which κ does it not?",
     )

@@ -20,7 +20,7 @@ from cgtutor.grouping import Groups, all_layer
 
 #: Questions about a digit, each with the digits for which the answer is yes.
 QUESTIONS: dict[str, Collection[int]] = {
-    "has it a loop?": (0, 6, 8, 9),
+    "does it have a loop?": (0, 6, 8, 9),
     "is it prime?": (2, 3, 5, 7),
 }
 

@@ -60,7 +60,7 @@ def test_alternative_texts_have_the_numbers(tiny):
     )
     alt = lifetimes(replay([4.0, 1.0, 3.0, 0.2], topC=2, decay=0.5)).alt
     assert alt.startswith("4 steps with topC = 2 and decay = 0.5.")
-    assert "1 that are not kept" in alt
+    assert "1 rejected ones" in alt
     assert alt.endswith("at most 3 steps.")
     assert pictures(tiny.train.x[:2].reshape(-1, 8, 8), tiny.train.y[:2]).alt == (
         "2 grey-scale pictures of 8 by 8 pixels in a row, labelled "
