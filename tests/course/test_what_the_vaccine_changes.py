@@ -4,18 +4,18 @@ import math
 
 import pytest
 import torch
+from looking import defined_in
 
 from cgtutor.aggregation import GradVac
-from cgtutor.aggregation.vaccine import HIGHEST_TARGET
-from cgtutor.course.shared.tasks import plane
+from cgtutor.course.shared.tasks import plane, vaccinated
 from cgtutor.course.what_the_vaccine_changes import checks, figures
 from cgtutor.course.what_the_vaccine_changes.explorer import vaccine_explorer
 from cgtutor.course.what_the_vaccine_changes.study import (
+    HIGHEST_TARGET,
     Trace,
     multiplications,
     numbers_moved,
     trace,
-    vaccinate_rows,
 )
 
 pytestmark = pytest.mark.usefixtures("double_precision", "one_thread")
@@ -29,6 +29,7 @@ def test_trace_of_nothing_and_of_beta():
 
 @pytest.mark.parametrize("tasks", [2, 3, 6])
 def test_vaccinate_rows_is_gradvac(tasks):
+    vaccinate_rows = defined_in("09", "vaccinate_rows")
     draws, targets = torch.Generator().manual_seed(3), torch.zeros(tasks, tasks)
     vaccine, corrections = GradVac(0.3, generator=torch.Generator().manual_seed(3)), 0
     for _ in range(4):
@@ -39,6 +40,15 @@ def test_vaccinate_rows_is_gradvac(tasks):
         assert corrected == vaccine.report.corrected.sum()
         corrections += corrected
     assert corrections > 0
+
+
+def test_highest_target_is_that_of_the_guard():
+    g_i, g_j = plane([90, 0], [1, 1])
+    for beyond in (1.0, 1 - 1e-9):
+        new = vaccinated(torch.stack([g_i, g_j]), beyond, eps=0)[0]
+        assert new @ g_j / new.norm() == pytest.approx(HIGHEST_TARGET, abs=1e-12)
+    new = vaccinated(torch.stack([g_i, g_j]), 0.999999, eps=0)[0]
+    assert new @ g_j / new.norm() == pytest.approx(0.999999, abs=1e-12)
 
 
 def test_counts_by_hand():
