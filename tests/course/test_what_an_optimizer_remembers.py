@@ -150,7 +150,7 @@ def test_weights_explorer(monkeypatch):
             "memory, topC = 4, decay = 1": memory_weights(replay(norms, 4, 1), 150, first=100),
         }
     )
-    assert drawn[-2].alt == expected.alt
+    assert drawn[-1].alt == expected.alt
     assert not set(plt.get_fignums()) - {expected.number}
 
 
