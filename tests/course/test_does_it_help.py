@@ -17,51 +17,47 @@ from torch.nn.utils import parameters_to_vector
 
 import cgtutor
 from cgtutor.course.does_it_help import checks, figures
-from cgtutor.course.does_it_help.batch import (
-    Method,
-    exponential,
-    initial_weights,
-    scores,
-    train_alone,
-    train_together,
-)
+from cgtutor.course.does_it_help.alone import UpdateRule, initial_weights, train_alone
+from cgtutor.course.does_it_help.batch import exponential, scores, train_together
 from cgtutor.course.does_it_help.explorer import boundary_explorer
 from cgtutor.course.does_it_help.plane import SHAPES, Boundary, boundary, points
-from cgtutor.course.does_it_help.studies import (
+from cgtutor.course.does_it_help.problems import (
     AUTHORS_LEVELS,
     FAIR_LEVELS,
+    Part,
+    Setting,
+    authors_problem,
+    fair_problem,
+    setting,
+    stacked,
+)
+from cgtutor.course.does_it_help.studies import (
     GRIDS,
     METHODS,
     PAIRS,
     AuthorsResult,
-    Curve,
     FairResult,
-    Part,
-    Setting,
     accuracy,
-    authors_problem,
     authors_study,
     balanced_accuracy,
     cross_entropy,
-    fair_problem,
     fair_settings,
     fair_study,
     interval,
     macro_f1,
-    over_data_sets,
-    over_seeds,
-    setting,
-    stacked,
     tune,
 )
 from cgtutor.course.does_it_help.tables import (
     NAMES,
+    Curve,
     authors_panels,
     authors_table,
     fair_leads,
     fair_panels,
     larger_class,
     leads_table,
+    over_data_sets,
+    over_seeds,
     pace_table,
     rate_curves,
     verdicts,
@@ -74,12 +70,12 @@ pytestmark = pytest.mark.usefixtures("double_precision", "one_thread")
 
 OPTIONS = {
     **METHODS,
-    "SGD_C, mid": Method("SGD", topC=10, decay=0.99, aggr="mid"),
-    "SGDM_C, mean": Method("SGD", momentum=0.9, topC=3, decay=1, aggr="mean"),
-    "RMSprop_C, sum": Method("RMSprop", topC=3, aggr="sum"),
-    "Adam_C, mid": Method("Adam", topC=2, decay=0.9, aggr="mid"),
-    "SGD_C, priorities all zero": Method("SGD", topC=4, decay=0),  # ties: the oldest goes
-    "SGD_C, one slot": Method("SGD", topC=1, decay=0.5),
+    "SGD_C, mid": UpdateRule("SGD", topC=10, decay=0.99, aggr="mid"),
+    "SGDM_C, mean": UpdateRule("SGD", momentum=0.9, topC=3, decay=1, aggr="mean"),
+    "RMSprop_C, sum": UpdateRule("RMSprop", topC=3, aggr="sum"),
+    "Adam_C, mid": UpdateRule("Adam", topC=2, decay=0.9, aggr="mid"),
+    "SGD_C, priorities all zero": UpdateRule("SGD", topC=4, decay=0),  # ties: the oldest goes
+    "SGD_C, one slot": UpdateRule("SGD", topC=1, decay=0.5),
 }
 
 
@@ -157,7 +153,7 @@ def test_a_norm_that_overflows_is_turned_away():
     """The gradient is finite and is stepped along, but its priority is not finite."""
     x, y = samples(1, 12)
     x[0, 3] *= 1e200
-    method, lr = Method("SGD", topC=3), 1e-205
+    method, lr = UpdateRule("SGD", topC=3), 1e-205
     start = [w * 1e-205 for w in initial_weights(0, 4, [0])]
     trained = train_together(x, y, start, np.array([lr]), method, 1)
     model = network((4, 2), 0)

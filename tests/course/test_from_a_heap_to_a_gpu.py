@@ -3,10 +3,11 @@
 import pytest
 import torch
 from checking import accepts, rejects
+from looking import defined_in
 
 from cgtutor.course.from_a_heap_to_a_gpu import checks, figures
 from cgtutor.course.from_a_heap_to_a_gpu.explorer import words_explorer
-from cgtutor.course.from_a_heap_to_a_gpu.study import queue, running_sum_errors
+from cgtutor.course.from_a_heap_to_a_gpu.study import queue
 from cgtutor.course.shared.figures import bars
 from cgtutor.course.shared.speed import words
 
@@ -33,6 +34,7 @@ def test_queue_by_hand():
 
 
 def test_running_sum_errors():
+    running_sum_errors = defined_in("07", "running_sum_errors")
     norms = [10.0 ** (-t / 500) for t in range(2000)]
     left_alone, renewed = running_sum_errors(norms), running_sum_errors(norms, every=64)
     assert left_alone[:63] == renewed[:63]

@@ -10,6 +10,15 @@ from torch.optim import SGD
 from cgtutor import SGD_C, Adam_C
 from cgtutor.course.how_old_and_new_combine import checks, figures
 from cgtutor.course.how_old_and_new_combine.checks import _TYPICAL, _adamw_step
+from cgtutor.course.how_old_and_new_combine.descent import (
+    descend,
+    heights_by_rate,
+    heights_table,
+    in_words,
+    lowest_rate,
+    near,
+    stretch,
+)
 from cgtutor.course.how_old_and_new_combine.explorer import rules_explorer
 from cgtutor.course.how_old_and_new_combine.surfaces import (
     BEALE,
@@ -18,15 +27,8 @@ from cgtutor.course.how_old_and_new_combine.surfaces import (
     SURFACES,
     authors_camel,
     beale,
-    best_rate,
-    descend,
     goldstein_price,
-    in_words,
-    near,
     six_hump_camel,
-    stretch,
-    sweep,
-    table,
 )
 from cgtutor.course.shared.style import BLUE, ORANGE, Picture
 
@@ -189,13 +191,15 @@ def test_near():
     assert not torch.equal(near(BEALE.start()), near(BEALE.start(), seed=1))
 
 
-def test_sweep():
+def test_heights_by_rate():
     makers = {
         "SGD": lambda groups, lr: SGD(groups, lr=lr),
         "again": lambda groups, lr: SGD(groups, lr=lr),
         "SGD_C": lambda groups, lr: SGD_C(groups, lr=lr),
     }
-    found = sweep(makers, {"Beale": [0.01, 0.02], "Goldstein–Price": [1e-3]}, steps=7, starts=2)
+    found = heights_by_rate(
+        makers, {"Beale": [0.01, 0.02], "Goldstein–Price": [1e-3]}, steps=7, starts=2
+    )
     assert list(found) == ["Beale", "Goldstein–Price"]
     assert found["Beale"]["SGD"] == found["Beale"]["again"] != found["Beale"]["SGD_C"]
     path = descend(beale, near(BEALE.start(), 2), {"x": lambda g: SGD(g, lr=0.02)}, 7)["x"]
@@ -215,14 +219,14 @@ TRIALS = {
 }
 
 
-def test_best_rate():
-    assert best_rate(TRIALS["Beale"]["one"]) == 0.2  # by the median, not the mean
-    assert best_rate(TRIALS["Beale"]["two"]) == 0.1  # both are at the bottom
-    assert best_rate({2.0: [math.inf], 1.0: [math.inf]}) == 1.0
+def test_lowest_rate():
+    assert lowest_rate(TRIALS["Beale"]["one"]) == 0.2  # by the median, not the mean
+    assert lowest_rate(TRIALS["Beale"]["two"]) == 0.1  # both are at the bottom
+    assert lowest_rate({2.0: [math.inf], 1.0: [math.inf]}) == 1.0
 
 
-def test_table():
-    assert table(TRIALS).splitlines()[1:] == [
+def test_heights_table():
+    assert heights_table(TRIALS).splitlines()[1:] == [
         "                    Beale                 six-hump camel",
         "one                 0.2      0.04         0.00001* 0.2",
         "two                 0.1*     < 0.000001   0.00001* lost",

@@ -16,7 +16,7 @@ from cgtutor.course.how_to_choose import checks, figures, study
 from cgtutor.course.how_to_choose.explorer import spike_explorer
 from cgtutor.course.how_to_choose.study import Spike, Trial, name, spike
 from cgtutor.course.shared.data import Data, Split
-from cgtutor.course.shared.training import Curves, sweep
+from cgtutor.course.shared.training import Curves, sweep, train_network
 from cgtutor.optim_eff import Adam_C_eff
 
 
@@ -77,7 +77,7 @@ def test_memories_are_what_adam_c_computes(tiny):
     assert list(makers) == [name(2, 0.5), name(2, 0.9), name(3, 0.5), name(3, 0.9)]
     assert name(2, 0.5) == "topC 2, decay 0.5"
     makers["reference"] = lambda p, lr: Adam_C(p, lr, topC=3, decay=0.9)
-    found = sweep(makers, [0.01], [0], data, epochs=3)
+    found = sweep(makers, [0.01], [0], train_network, data, epochs=3)
     losses = {which: by_rate[0.01][0].train_loss for which, by_rate in found.items()}
     assert losses[name(3, 0.9)] == pytest.approx(losses["reference"], rel=1e-9)
     assert losses[name(2, 0.5)] != pytest.approx(losses["reference"], rel=1e-9)

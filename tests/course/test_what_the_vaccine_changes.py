@@ -5,18 +5,18 @@ import math
 import pytest
 import torch
 from checking import accepts, rejects
+from looking import defined_in
 
 from cgtutor.aggregation import GradVac
-from cgtutor.aggregation.vaccine import HIGHEST_TARGET
-from cgtutor.course.shared.tasks import plane
+from cgtutor.course.shared.tasks import plane, vaccinated
 from cgtutor.course.what_the_vaccine_changes import checks, figures
 from cgtutor.course.what_the_vaccine_changes.explorer import vaccine_explorer
 from cgtutor.course.what_the_vaccine_changes.study import (
+    HIGHEST_TARGET,
     Trace,
     multiplications,
     numbers_moved,
     trace,
-    vaccinate_rows,
 )
 
 pytestmark = pytest.mark.usefixtures("double_precision", "one_thread")
@@ -30,6 +30,7 @@ def test_trace_of_nothing_and_of_beta():
 
 @pytest.mark.parametrize("tasks", [2, 3, 6])
 def test_vaccinate_rows_is_gradvac(tasks):
+    vaccinate_rows = defined_in("09", "vaccinate_rows")
     draws, targets = torch.Generator().manual_seed(3), torch.zeros(tasks, tasks)
     vaccine, corrections = GradVac(0.3, generator=torch.Generator().manual_seed(3)), 0
     for _ in range(4):
@@ -40,6 +41,13 @@ def test_vaccinate_rows_is_gradvac(tasks):
         assert corrected == vaccine.report.corrected.sum()
         corrections += corrected
     assert corrections > 0
+
+
+def test_highest_target_is_that_of_the_guard():
+    pair = plane([30, 0], [1, 1])
+    for target, reached in ((1.0, HIGHEST_TARGET), (1 - 1e-9, HIGHEST_TARGET), (0.999, 0.999)):
+        new = vaccinated(pair, target, eps=0)[0]
+        assert new @ pair[1] / new.norm() == pytest.approx(reached, abs=1e-12)
 
 
 def test_counts_by_hand():

@@ -5,20 +5,20 @@ import math
 
 import pytest
 import torch
+from looking import drawn_by
 from torch.optim import SGD
 
+from cgtutor import SGD_C
 from cgtutor.course.shared.data import Data, Split, network
 from cgtutor.course.shared.replay import Lifetimes, Recording, record, replay
-from cgtutor.course.which_gradients_to_keep import checks, figures
+from cgtutor.course.shared.training import sweep
+from cgtutor.course.which_gradients_to_keep import checks, explorer, figures
 from cgtutor.course.which_gradients_to_keep.checks import _TYPICAL_MEMORIES
-from cgtutor.course.which_gradients_to_keep.explorer import slots_explorer
 from cgtutor.course.which_gradients_to_keep.study import (
     Course,
     agreement,
-    best_rate,
     comparisons,
     course,
-    courses,
     recordings,
     slots,
     steps_kept,
@@ -70,6 +70,20 @@ def test_total_weight_by_hand():
     assert total_weight(lives, 1) == pytest.approx(1 / 2 + 1 / 3)
     assert total_weight(lives, 3, "sum") == pytest.approx(1)
     assert total_weight(lives, 2, "sum") == pytest.approx(1 + 1 / 2)
+
+
+def test_total_weights_are_the_optimizers():
+    """By how much of each gradient SGD_C has moved in all steps together."""
+    norms = [4.0, 1.0, 3.0, 0.2, 2.0, 2.5]
+    p = torch.nn.Parameter(torch.zeros(6, dtype=torch.float64))
+    optimizer = SGD_C([p], lr=1, topC=2, decay=0.5, aggr="mean")
+    for step, norm in enumerate(norms):  # each gradient along an axis of its own
+        p.grad = torch.zeros_like(p)
+        p.grad[step] = norm
+        optimizer.step()
+    lives = replay(norms, 2, 0.5)
+    totals = [total_weight(lives, born) for born in range(6)]
+    assert totals == pytest.approx([-x / n for x, n in zip(p.detach().tolist(), norms)])
 
 
 def test_story():
@@ -125,21 +139,19 @@ def test_course(tiny):
     spoilt = course(sgd, 0.1, 3, tiny, bad=3, steps=6, every=2)
     assert clean.steps == [0, 2, 4, 6]
     assert spoilt.steps == [0, 2, 4, 5, 6]  # 4 and 5 come right after step 3
-    assert clean.losses[:2] == spoilt.losses[:2]
+    assert clean.validation_loss[:2] == spoilt.validation_loss[:2]
     assert clean.norms[:3] == spoilt.norms[:3]
     assert spoilt.norms[3] > 1.5 * clean.norms[3]
-    assert spoilt.losses[2] != clean.losses[2]
+    assert spoilt.validation_loss[2] != clean.validation_loss[2]
     assert course(sgd, 0.1, 3, tiny, bad=3, steps=6, every=2) == spoilt
 
 
-def test_courses_and_best_rate(tiny):
+def test_sweep_of_courses(tiny):
     small = Data(*(Split(s.x[:50], s.y[:50]) for s in tiny))
     names = {"a": lambda p, lr: SGD(p, lr), "b": lambda p, lr: SGD(p, lr)}
-    found = courses(names, [0.1, 0.2], [0, 1], small, bad=None)
+    found = sweep(names, [0.1, 0.2], [0, 1], course, data=small, bad=None)
     assert found["a"] == found["b"]
     assert found["a"][0.2][1] == course(names["a"], 0.2, 1, small, bad=None)
-    trials = {lr: [Course([], [9.0, last], [])] for lr, last in ((0.1, 2.0), (0.3, 1.0), (1, 3.0))}
-    assert best_rate(trials) == 0.3
 
 
 def test_slots_over_time_small():
@@ -204,23 +216,10 @@ def test_after_bad_batch():
     assert "Right after that step it rises most for SGD (lr 1) and C (lr 2)." in figure.alt
 
 
-def alts(monkeypatch, name):
-    """The alternative texts of all that an explorer draws with this function."""
-    drawn, draw = [], getattr(figures, name)
-
-    def noted(*arguments, **options):
-        drawn.append(draw(*arguments, **options))
-        return drawn[-1]
-
-    monkeypatch.setattr(figures, name, noted)
-    return drawn
-
-
 def test_slots_explorer(monkeypatch):
-    drawn = alts(monkeypatch, "slots_over_time")
+    drawn = drawn_by(explorer, "slots_over_time", monkeypatch)
     norms = [1.0 + (t % 7) / 10 for t in range(120)]
-    explorer = slots_explorer(norms)
-    _, top_c, decay, height, step, _ = explorer.children
+    _, top_c, decay, height, step, _ = explorer.slots_explorer(norms).children
     top_c.value, decay.value, height.value, step.value = 3, 0.9, 20, 50
     lives = replay(with_spike(norms, 50, 20), 3, 0.9)
     assert drawn[-1].alt == figures.slots_over_time({"topC = 3, decay = 0.9": lives}, mark=50).alt
@@ -327,6 +326,10 @@ REMEMBER = {
         lambda found, *_: [(3 * p, g) for p, g in found]
     ),
 }
+
+
+def test_each_typical_answer_has_a_message_of_its_own():
+    assert len(set(_TYPICAL_MEMORIES)) == len(_TYPICAL_MEMORIES) >= 15
 
 
 @pytest.mark.parametrize("why", REMEMBER)

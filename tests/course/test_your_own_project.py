@@ -13,9 +13,10 @@ from torch.optim.lr_scheduler import StepLR
 from cgtutor import SGD_C, Adam_C, GradVac
 from cgtutor.aggregation import Sum
 from cgtutor.autojac import backward, jac_to_grad, mtl_backward
-from cgtutor.course.shared.data import Split
-from cgtutor.course.shared.tasks import Answers, SharedEncoder, answers
-from cgtutor.course.shared.training import Curves
+from cgtutor.course.shared.data import Data, Split
+from cgtutor.course.shared.speed import median_times
+from cgtutor.course.shared.tasks import SharedEncoder, answers, evaluate_tasks
+from cgtutor.course.shared.training import Curves, sweep
 from cgtutor.course.your_own_project import checks, figures
 from cgtutor.course.your_own_project.study import (
     METHODS,
@@ -24,15 +25,12 @@ from cgtutor.course.your_own_project.study import (
     Method,
     Training,
     adam,
-    evaluate,
     interrupted,
     learning_rate_of_each_step,
+    mean_step_of,
     slots_from_before,
-    step_length,
-    step_times,
-    sweep,
     through_file,
-    train,
+    train_method,
     without,
 )
 from cgtutor.grouping import GroupedGradVac, all_layer, whole_model
@@ -43,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module")
 def tiny():
     """The first of the pictures: enough to learn something from in a moment."""
-    return Answers(*(Split(s.x[:60], s.y[:60]) for s in answers(THREE_QUESTIONS)))
+    return Data(*(Split(s.x[:60], s.y[:60]) for s in answers(THREE_QUESTIONS)))
 
 
 def both(data, seed=0, scheduler=None):
@@ -108,37 +106,25 @@ def test_vaccinated_by_hand(tiny):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_evaluate_by_hand():
-    class Constant(SharedEncoder):
-        def losses(self, x, y):
-            return [torch.tensor(1.0), torch.tensor(2.0)], x
-
-        def forward(self, x):
-            return torch.tensor([[1.0, -1.0], [1.0, 1.0]])
-
-    answer = torch.tensor([[1.0, 1.0], [0.0, 1.0]])
-    assert evaluate(Constant(), Split(torch.zeros(2, 64), answer)) == (1.5, 0.5)
-
-
 def test_train_and_sweep(tiny):
     method = METHODS["sum, Adam"]
-    run = train(tiny, method, 0.01, seed=1, epochs=2)
+    run = train_method(method, 0.01, 1, tiny, epochs=2)
     assert [len(values) for values in run[:3]] == [2, 2, 2]
     assert run.train_loss[1] < run.train_loss[0]
     training = Training(tiny, method, 0.01, seed=1)
     for _ in range(2 * STEPS_PER_EPOCH):
         training.step()
-    assert (run.validation_loss[1], run.validation_accuracy[1]) == evaluate(
-        training.model, tiny.validation
-    )
-    assert run.test_accuracy == evaluate(training.model, tiny.test)[1]
-    results = sweep({"a": method, "b": method}, [0.001, 0.01], range(2), tiny, epochs=2)
+    loss, hits = evaluate_tasks(training.model, tiny.validation)
+    assert (run.validation_loss[1], run.validation_accuracy[1]) == (loss, hits.mean())
+    assert run.test_accuracy == evaluate_tasks(training.model, tiny.test)[1].mean()
+    methods = {"a": method, "b": method}
+    results = sweep(methods, [0.001, 0.01], range(2), train_method, tiny, epochs=2)
     assert results["a"] == results["b"]
     assert results["a"][0.01][1] == run
     assert isinstance(run, Curves)
 
 
-def test_step_length_by_hand(tiny):
+def test_mean_step_by_hand(tiny):
     def sgd(parameters, lr):
         return torch.optim.SGD(parameters, lr=lr)
 
@@ -148,7 +134,7 @@ def test_step_length_by_hand(tiny):
         training.step()
         points.append(training.weights())
     expected = sum((b - a).norm().item() for a, b in pairwise(points)) / 3
-    assert step_length(tiny, Method(sgd, False), 0.1, steps=3) == pytest.approx(expected)
+    assert mean_step_of(Training(tiny, Method(sgd, False), 0.1), 3) == pytest.approx(expected)
 
 
 def halving(optimizer):
@@ -206,7 +192,8 @@ def test_slots_from_before(tiny):
 
 
 def test_step_times(tiny):
-    times = step_times(tiny, repeats=2, warm_up=1)
+    steps = {name: Training(tiny, method, 0.001).step for name, method in METHODS.items()}
+    times = median_times(steps, repeats=2, warm_up=1)
     assert list(times) == list(METHODS)
     assert all(seconds > 0 for seconds in times.values())
 

@@ -195,7 +195,7 @@ def bars(
     return figure
 
 
-def _window(points: Tensor, shape: float = 1.0) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def limits(points: Tensor, shape: float = 1.0) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Limits, ``shape`` times as wide as high, with room for these points and the origin."""
     low, high = points.amin(0).clamp(max=0), points.amax(0).clamp(min=0)
     wide, high_enough = (high - low).tolist()

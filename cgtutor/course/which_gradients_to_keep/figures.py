@@ -121,7 +121,7 @@ def agreement_by_decay(found: Mapping[str, Mapping[float, Sequence[float]]]) -> 
 
 def _rise(runs: Sequence[Course], bad: int) -> float:
     after = next(i for i, step in enumerate(runs[0].steps) if step > bad)
-    return mean(run.losses[after] - run.losses[after - 1] for run in runs)
+    return mean(run.validation_loss[after] - run.validation_loss[after - 1] for run in runs)
 
 
 def after_bad_batch(runs: Mapping[str, Mapping[str, Sequence[Course]]], bad: int = 100) -> Picture:
@@ -136,12 +136,12 @@ def after_bad_batch(runs: Mapping[str, Mapping[str, Sequence[Course]]], bad: int
         figure, axes = subplots(1, len(runs), figsize=(8, 4), sharey=True, squeeze=False)
         for ax, (title, panel) in zip(axes[0], runs.items()):
             for name, look in looks(panel):
-                losses = zip(*(run.losses for run in panel[name]))
+                losses = zip(*(run.validation_loss for run in panel[name]))
                 band(ax, panel[name][0].steps, losses, label=name, **look)
             ax.axvline(bad, color=GREY, linewidth=1, linestyle=":", zorder=0)
             ax.set(xlabel="step")
             ax.set_title(title, fontsize="medium")
-            ends = (f"{n} {mean(r.losses[-1] for r in panel[n]):.1f}" for n in panel)
+            ends = (f"{n} {mean(r.validation_loss[-1] for r in panel[n]):.1f}" for n in panel)
             said.append(f"{title}: {', '.join(ends)}")
             jumps.append(f"{max(panel, key=lambda n: _rise(panel[n], bad))} ({title})")
         axes[0, 0].set(ylabel="validation loss", ylim=(0, None))  # of all panels, all drawn

@@ -2,7 +2,6 @@
 
 import matplotlib.image
 import pytest
-import torch
 
 from cgtutor.course.shared.figures import bars, learning_curves, learning_rates, lifetimes, pictures
 from cgtutor.course.shared.replay import replay
@@ -102,19 +101,3 @@ def test_bars():
     measured = bars({"one": {"a": 1.23, "b": 4.56}}, "x", measured=True)
     assert measured.alt == "Bars with their numbers: x. Panel 'one': a; b."
     assert plain.axes[0].get_xlim() == (0, 7)
-
-
-def here(priorities, norm, at="argmin", larger=torch.gt, finite=True):
-    """In which slot the newcomer goes, if anywhere."""
-    slots = torch.arange(len(priorities), device=priorities.device)
-    slot = slots == getattr(priorities, at)()
-    enters = larger(norm, priorities.amin())
-    return slot & enters & norm.isfinite() if finite else slot & enters
-
-
-def chosen(slot, priorities, rows, norm, gradient):
-    return torch.where(slot, norm, priorities), torch.where(slot[:, None], gradient, rows)
-
-
-def right(priorities, rows, norm, gradient):
-    return chosen(here(priorities, norm), priorities, rows, norm, gradient)
