@@ -193,7 +193,7 @@ def test_momentum_step_accepts(right):
     accepts(checks.momentum_step, right)
 
 
-@pytest.mark.parametrize("why", checks.MISTAKES)
+@pytest.mark.parametrize("why", checks.MISTAKES, ids=lambda why: why[:60])
 def test_momentum_step_knows(why):
     rejects(checks.momentum_step, checks.MISTAKES[why], f"Not yet: {why}\n")
 
