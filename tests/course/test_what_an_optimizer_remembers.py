@@ -9,6 +9,7 @@ from checking import accepts, rejects
 from torch.optim import SGD, Adam
 
 from cgtutor import SGD_C
+from cgtutor.course.shared.check import edited
 from cgtutor.course.shared.replay import replay
 from cgtutor.course.what_an_optimizer_remembers import checks, figures
 from cgtutor.course.what_an_optimizer_remembers.explorer import weights_explorer
@@ -195,7 +196,9 @@ def test_momentum_step_accepts(right):
 
 @pytest.mark.parametrize("why", checks.MISTAKES, ids=lambda why: why[:60])
 def test_momentum_step_knows(why):
-    rejects(checks.momentum_step, checks.MISTAKES[why], f"Not yet: {why}\n")
+    rejects(
+        checks.momentum_step, edited(checks.solution, checks.MISTAKES[why]), f"Not yet: {why}\n"
+    )
 
 
 def new_tensors(parameters, velocities, lr, beta):

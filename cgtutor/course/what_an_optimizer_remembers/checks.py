@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD
 
-from cgtutor.course.shared.check import NotYet, case, check
+from cgtutor.course.shared.check import NotYet, case, check, edited
 
 #: parameters, velocities (empty at first), learning rate, β: changes the parameters in place
 Step = Callable[[list[Tensor], dict[Any, Any], float, float], object]
@@ -36,8 +36,9 @@ def momentum_step(step: Step) -> str:
         wrong = ~torch.isclose(found, wanted, rtol=1e-8, atol=1e-10)
         if not wrong.any():
             continue
-        for message, mistake in MISTAKES.items():
-            if torch.allclose(found, _trained(mistake, *training), rtol=1e-8, atol=1e-10):
+        for message, edits in MISTAKES.items():
+            mistaken = _trained(edited(solution, edits), *training)
+            if torch.allclose(found, mistaken, rtol=1e-8, atol=1e-10):
                 raise NotYet(message)
         i, which, _ = wrong.nonzero()[0].tolist()
         mine, torchs = ([round(x, 4) for x in p[i, which].tolist()] for p in (found, wanted))
@@ -94,98 +95,71 @@ def _torchs_step(parameters: list[Tensor], kept: dict[Any, Any], lr: float, beta
     optimizer.step()
 
 
-#: A parameter's velocity (zeros at first), its gradient, β, the learning rate, and how many
-#: gradients it has had: its new velocity, and what is subtracted from it.
-Rule = Callable[[Any, Tensor, float, float, int], tuple[Any, Any]]
+def solution(parameters: list[Tensor], velocities: dict[Any, Any], lr: float, beta: float) -> None:
+    """The step that the exercise asks for."""
+    for p in parameters:
+        key, g = p, p.grad
+        if g is None:
+            continue
+        old = velocities.get(key)
+        new = g.clone() if old is None else beta * old + g
+        velocities[key] = new
+        p -= lr * new
 
 
-def _step(rule: Rule, shared: bool = False, without_gradient: str = "stays") -> Step:
-    def step(parameters: list[Tensor], velocities: dict[Any, Any], lr: float, beta: float) -> None:
-        for p in parameters:
-            key = None if shared else p
-            v, count = velocities.get(key, (torch.zeros_like(p), 0))
-            g = p.grad
-            if g is None:
-                if without_gradient == "stops":
-                    return
-                if without_gradient == "forgets":
-                    velocities.pop(key, None)
-                if without_gradient != "coasts":
-                    continue
-                g = torch.zeros_like(p)
-            v, change = rule(v, g, beta, lr, count)
-            velocities[key] = v, count + 1
-            p -= change
-
-    return step
-
-
-def _right(v: Any, g: Tensor, b: float, lr: float, count: int) -> tuple[Any, Any]:
-    return b * v + g, lr * (b * v + g)
-
-
-#: Wrong steps that are often written, by what to say of them.
-MISTAKES: dict[str, Step] = {
+#: By what to say of them, mistakes that are often made: what stands in place of which part.
+MISTAKES = {
     "nothing has moved. Change each parameter in place (p -= ..., or p.sub_(...)); "
-    "p = p - ... only gives the name p to a new tensor.": lambda *_: None,
+    "p = p - ... only gives the name p to a new tensor.": {"p -= lr": "p = p - lr"},
     "this is SGD without momentum. Is the velocity there again in the next step? Keep it as "
-    "velocities[p].": _step(lambda v, g, b, lr, _: (v, lr * g)),
-    "this is an exponential moving average, βv + (1 − β)g, as in Adam. torch's SGD does not "
-    "take 1 − β of the gradient, it adds all of it.": _step(
-        lambda v, g, b, lr, _: (b * v + (1 - b) * g, lr * (b * v + (1 - b) * g))
-    ),
+    "velocities[p].": {"velocities[key] = new": ""},
+    "this is an exponential moving average, βv + (1 − β)g, as in Adam. torch's SGD does not take "
+    "1 − β of the gradient, it adds all of it.": {
+        "g.clone()": "(1 - beta) * g",
+        "old + g": "old + (1 - beta) * g",
+    },
     "the first velocity is right, and then you add only (1 − β)g, which torch calls dampening. "
-    "The whole g is wanted.": _step(
-        lambda v, g, b, lr, count: _right(v, (1 - b) * g if count else g, b, lr, count)
-    ),
-    "the parameters share one velocity. Each needs its own: velocities[p].": _step(
-        _right, shared=True
-    ),
-    "this is Nesterov's momentum, a step along g + βv. Step along v.": _step(
-        lambda v, g, b, lr, _: (b * v + g, lr * (g + b * (b * v + g)))
-    ),
+    "The whole g is wanted.": {"old + g": "old + (1 - beta) * g"},
+    "the parameters share one velocity. Each needs its own: velocities[p].": {"= p, p": "= 0, p"},
+    "this is Nesterov's momentum, a step along g + βv. Step along v.": {
+        "lr * new": "lr * (g + beta * new)"
+    },
     "the first gradient is forgotten: v starts as 0, so after the first step it has to be "
-    "β · 0 + g, which is g.": _step(
-        lambda v, g, b, lr, count: _right(v, g if count else 0 * g, b, lr, count)
-    ),
-    "the first velocity is βg + g. Before the first step there is none: take 0 in its place, "
-    "not the gradient.": _step(
-        lambda v, g, b, lr, count: _right(v if count else g, g, b, lr, count)
-    ),
-    "what you keep is the last gradient, so the next step knows one gradient, none older. "
-    "Keep the whole velocity, βv + g.": _step(lambda v, g, b, lr, _: (g, lr * (b * v + g))),
-    "the first step has no velocity to go on: it moves along g, but does not keep it.": _step(
-        lambda v, g, b, lr, count: (b * v + g if count else v, lr * (b * v + g))
-    ),
-    "you step along the old velocity, one step late. First v = βv + g, then the step.": _step(
-        lambda v, g, b, lr, _: (b * v + g, lr * v)
-    ),
-    "the sign is wrong: this goes uphill.": _step(
-        lambda v, g, b, lr, _: (b * v + g, -lr * (b * v + g))
-    ),
-    "the old velocity does not decay: it has to be multiplied by β.": _step(
-        lambda v, g, b, lr, _: (v + g, lr * (v + g))
-    ),
-    "β is on the wrong side: it multiplies the velocity, βv + g, not the gradient.": _step(
-        lambda v, g, b, lr, _: (v + b * g, lr * (v + b * g))
-    ),
-    "β and 1 − β are not both needed: v = βv + g, with β in front of the old velocity.": _step(
-        lambda v, g, b, lr, _: ((1 - b) * v + b * g, lr * ((1 - b) * v + b * g))
-    ),
-    "the learning rate is missing.": _step(lambda v, g, b, lr, _: (b * v + g, b * v + g)),
+    "β · 0 + g, which is g.": {"g.clone()": "0 * g"},
+    "the first velocity is βg + g. Before the first step there is none: take 0 in its place, not "
+    "the gradient.": {"g.clone()": "beta * g + g"},
+    "what you keep is the last gradient, so the next step knows one gradient, none older. Keep "
+    "the whole velocity, βv + g.": {"[key] = new": "[key] = g.clone()"},
+    "the first step has no velocity to go on: it moves along g, but does not keep it.": {
+        "[key] = new": "[key] = 0 * g if old is None else new"
+    },
+    "you step along the old velocity, one step late. First v = βv + g, then the step.": {
+        "lr * new": "lr * (0 if old is None else old)"
+    },
+    "the sign is wrong: this goes uphill.": {"p -=": "p +="},
+    "the old velocity does not decay: it has to be multiplied by β.": {"beta * old": "old"},
+    "β is on the wrong side: it multiplies the velocity, βv + g, not the gradient.": {
+        "g.clone()": "beta * g",
+        "beta * old + g": "old + beta * g",
+    },
+    "β and 1 − β are not both needed: v = βv + g, with β in front of the old velocity.": {
+        "g.clone()": "beta * g",
+        "beta * old + g": "(1 - beta) * old + beta * g",
+    },
+    "the learning rate is missing.": {"lr * new": "new"},
     "velocities[p] is the gradient's own tensor, and backward writes the next gradient into it. "
-    "Keep a copy: p.grad.clone().": _step(
-        lambda v, g, b, lr, count: _right(g if count == 1 else v, g, b, lr, count)
-    ),
-    "a parameter without a gradient moves on with its velocity. torch leaves it where it is, "
-    "and its velocity as well.": _step(_right, without_gradient="coasts"),
-    "a parameter without a gradient loses its velocity. torch leaves both as they are.": _step(
-        _right, without_gradient="forgets"
-    ),
+    "Keep a copy: p.grad.clone().": {"g.clone()": "g"},
+    "a parameter without a gradient moves on with its velocity. torch leaves it where it is, and "
+    "its velocity as well.": {"continue": "g = torch.zeros_like(p)"},
+    "a parameter without a gradient loses its velocity. torch leaves both as they are.": {
+        "continue": "velocities.pop(key, None); continue"
+    },
     "the parameters after the one without a gradient stay where they are. Go on with the next "
-    "one: continue, not break or return.": _step(_right, without_gradient="stops"),
+    "one: continue, not break or return.": {"continue": "return"},
     "right as long as the learning rate stays the same. torch keeps v without the learning rate, "
-    "and multiplies by the current one when it steps.": _step(
-        lambda v, g, b, lr, _: (b * v + lr * g, b * v + lr * g)
-    ),
+    "and multiplies by the current one when it steps.": {
+        "g.clone()": "lr * g",
+        "old + g": "old + lr * g",
+        "lr * new": "new",
+    },
 }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cgtutor import CriticalGradients
-from cgtutor.course.shared.check import NotYet, check
+from cgtutor.course.shared.check import NotYet, check, edited
 
 #: entries (priority, gradient), norm, gradient, topC, decay -> the new entries
 Remember = Callable[[list[Any], float, Tensor, int, float], Any]
@@ -49,8 +49,8 @@ def remember(answer: Remember) -> str:
             f"The same as the library's memory in {len(_STORIES)} stories. 4, 1, 3 and 0.2 leave "
             "the priorities 0.25 and 0.75."
         )
-    for message, mistake in MISTAKES.items():
-        trace = _trace(mistake)
+    for message, edits in MISTAKES.items():
+        trace = _trace(edited(solution, edits))
         if all(_alike(found[step], trace[step]) for step in wanted):
             raise NotYet(message)
     name, step = different[0]
@@ -122,91 +122,85 @@ def _library(
     return [(priority, kept) for _, priority, kept in oldest_first]
 
 
-def _memory(
-    rejects: Callable[[float], bool] = lambda norm: not math.isfinite(norm),
-    exchanges: Callable[[float, list[float]], bool] = lambda norm, kept: norm > min(kept),
-    evicts: Callable[[list[float]], int | slice] = lambda kept: kept.index(min(kept)),
-    decays: Callable[[float, bool], bool] = lambda norm, inserted: True,
-) -> Remember:
-
-    def remember(entries: list[Any], norm: float, gradient: Tensor, topC: int, decay: float) -> Any:
-        entries, priorities = list(entries), [p for p, _ in entries]
-        full = len(entries) >= topC
-        inserts = not rejects(norm) and (not full or exchanges(norm, priorities))
-        if inserts and full:
-            del entries[evicts(priorities)]
+def solution(
+    entries: list[Any], norm: float, gradient: Tensor, topC: int, decay: float
+) -> list[Any]:
+    """The function that the exercise asks for."""
+    entries, priorities = list(entries), [p for p, _ in entries]
+    full, inserts = len(entries) >= topC, math.isfinite(norm)
+    if inserts and full:
+        inserts = norm > min(priorities)
         if inserts:
-            entries.append((norm, gradient.clone()))
-        return [(p * decay if decays(norm, inserts) else p, g) for p, g in entries]
+            del entries[priorities.index(min(priorities))]
+    if inserts:
+        entries.append((norm, gradient.clone()))
+    return [(p * decay, g) for p, g in entries]
 
-    return remember
 
-
-_right = _memory()
-
-#: Wrong memories that are often written, by what to say of them.
-MISTAKES: dict[str, Remember] = {
+#: By what to say of them, mistakes that are often made: what stands in place of which part.
+MISTAKES = {
     "nothing is kept. With fewer than topC entries the memory inserts every gradient whose norm "
-    "is finite.": _memory(rejects=lambda norm: True),
+    "is finite.": {"math.isfinite(norm)": "False"},
     "priorities decay before you insert, so the newcomer's does not decay in its own step. First "
-    "insert, then let all decay, the newcomer's too.": (
-        lambda kept, norm, g, c, d: _right([(p * d, m) for p, m in kept], norm, g, c, 1)
-    ),
-    "no priority decays. At the end multiply each by decay, even if nothing was inserted.": _memory(
-        decays=lambda norm, inserted: False
-    ),
+    "insert, then let all decay, the newcomer's too.": {
+        "list(entries)": "[(p * decay, g) for p, g in entries]",
+        "[p for p": "[p * decay for p",
+        "return [(p * decay": "return [(p",
+    },
+    "no priority decays. At the end multiply each by decay, even if nothing was inserted.": {
+        "p * decay": "p"
+    },
     "the gradients decay as well. Only priorities are multiplied by decay; a gradient stays as it "
-    "came.": lambda kept, norm, g, c, d: [(p, m * d) for p, m in _right(kept, norm, g, c, d)],
-    "the gradients decay, and should not; the priorities do not decay, and should.": (
-        lambda kept, norm, g, c, d: [(p, m * d) for p, m in _right(kept, norm, g, c, 1)]
-    ),
-    "priorities decay only when a gradient is inserted. They decay in every step.": _memory(
-        decays=lambda norm, inserted: inserted
-    ),
-    "priorities do not decay where the norm is not finite. They decay in every step.": _memory(
-        decays=lambda norm, inserted: math.isfinite(norm)
-    ),
+    "came.": {"decay, g)": "decay, g * decay)"},
+    "the gradients decay, and should not; the priorities do not decay, and should.": {
+        "p * decay, g": "p, g * decay"
+    },
+    "priorities decay only when a gradient is inserted. They decay in every step.": {
+        "p * decay": "p * decay if inserts else p"
+    },
+    "priorities do not decay where the norm is not finite. They decay in every step.": {
+        "p * decay": "p * decay if math.isfinite(norm) else p"
+    },
     "a full memory inserts every newcomer. It inserts one only if its norm is larger than the "
-    "smallest priority.": _memory(exchanges=lambda norm, kept: True),
+    "smallest priority.": {"norm > min(priorities)": "True"},
     "the oldest is always evicted, as in a queue. The one with the smallest priority has to go, "
-    "and only for a larger newcomer.": _memory(
-        exchanges=lambda norm, kept: True, evicts=lambda kept: 0
-    ),
-    "the oldest is evicted, whatever its priority. The one with the smallest priority has to "
-    "go.": _memory(evicts=lambda kept: 0),
-    "the one with the largest priority is evicted. It is the smallest that has to make "
-    "room.": _memory(evicts=lambda kept: kept.index(max(kept))),
+    "and only for a larger newcomer.": {
+        "norm > min(priorities)": "True",
+        "priorities.index(min(priorities))": "0",
+    },
+    "the oldest is evicted, whatever its priority. The one with the smallest priority has to go.": {
+        "priorities.index(min(priorities))": "0"
+    },
+    "the one with the largest priority is evicted. It is the smallest that has to make room.": {
+        "index(min": "index(max"
+    },
     "the newcomer is compared with the largest priority. To be inserted it only has to be larger "
-    "than the smallest.": _memory(exchanges=lambda norm, kept: norm > max(kept)),
-    "the comparison is the wrong way round: smaller newcomers are inserted.": _memory(
-        exchanges=lambda norm, kept: norm < min(kept)
-    ),
-    "the memory has more than topC entries. When it is full, it has to evict one for a "
-    "newcomer.": _memory(exchanges=lambda norm, kept: True, evicts=lambda kept: slice(0)),
+    "than the smallest.": {"norm > min": "norm > max"},
+    "the comparison is the wrong way round: smaller newcomers are inserted.": {"norm >": "norm <"},
+    "the memory has more than topC entries. When it is full, it has to evict one for a newcomer.": {
+        "inserts and full": "False"
+    },
     "once full, the memory never changes. A newcomer larger than the smallest priority takes its "
-    "place.": _memory(exchanges=lambda norm, kept: False),
-    "a newcomer that merely equals the smallest priority is rejected: > and not >=.": _memory(
-        exchanges=lambda norm, kept: norm >= min(kept)
-    ),
+    "place.": {"norm > min(priorities)": "False"},
+    "a newcomer that merely equals the smallest priority is rejected: > and not >=.": {
+        "norm >": "norm >="
+    },
     "of two equal priorities the newest is evicted. The oldest has to go: min finds the first of "
-    "equals, so keep the entries in the order in which they came.": _memory(
-        evicts=lambda kept: max(i for i, p in enumerate(kept) if p == min(kept))
-    ),
-    "a NaN is inserted as long as there is room. Ask math.isfinite(norm) first.": _memory(
-        rejects=math.isinf
-    ),
-    "an infinite norm is inserted, and would stay for ever. Ask math.isfinite(norm) "
-    "first.": _memory(rejects=math.isnan),
-    "norms that are not finite are inserted. Ask math.isfinite(norm) first.": _memory(
-        rejects=lambda norm: False
-    ),
-    "topC is taken for 2. It is an argument.": (
-        lambda kept, norm, g, c, d: _right(kept, norm, g, 2, d)
-    ),
-    "decay is taken for 0.5. It is an argument.": (
-        lambda kept, norm, g, c, d: _right(kept, norm, g, c, 0.5)
-    ),
-    "the priority is computed from the gradient. It is norm, which comes in.": (
-        lambda kept, norm, g, c, d: _right(kept, g.norm().item(), g, c, d)
-    ),
+    "equals, so keep the entries in the order in which they came.": {
+        "priorities.index": "-1 - priorities[::-1].index"
+    },
+    "a NaN is inserted as long as there is room. Ask math.isfinite(norm) first.": {
+        "math.isfinite": "not math.isinf"
+    },
+    "an infinite norm is inserted, and would stay for ever. Ask math.isfinite(norm) first.": {
+        "math.isfinite": "not math.isnan"
+    },
+    "norms that are not finite are inserted. Ask math.isfinite(norm) first.": {
+        "math.isfinite(norm)": "True"
+    },
+    "topC is taken for 2. It is an argument.": {">= topC": ">= 2"},
+    "decay is taken for 0.5. It is an argument.": {"p * decay": "p * 0.5"},
+    "the priority is computed from the gradient. It is norm, which comes in.": {
+        "    full,": "    norm = gradient.norm().item()\n    full,"
+    },
 }

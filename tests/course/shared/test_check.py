@@ -12,7 +12,7 @@ import torch
 from checking import said
 
 from cgtutor.course import NOTEBOOKS
-from cgtutor.course.shared.check import NotYet, case, check
+from cgtutor.course.shared.check import NotYet, case, check, edited
 
 #: Every check of the course, by its notebook's folder and its name.
 CHECKS = {
@@ -153,6 +153,17 @@ def test_a_case_stands_before_what_is_said_in_it():
     assert said(halves, [2, 0]).startswith("Not yet: the half of 0: it stopped with ZeroDivision")
     assert said(halves, [0]).endswith("(Leave it out.)\n")
     assert said(halves, [2]) == "Not yet: it stopped with ValueError: the end\n"
+
+
+def one_more(number):
+    return number + 1
+
+
+def test_a_right_answer_with_an_edit():
+    assert edited(one_more, {"+": "-", "- 1": "- 2"})(7) == 5
+    assert one_more(7) == 8
+    with pytest.raises(ValueError, match="of the source of one_more, got 'two'"):
+        edited(one_more, {"two": "1"})
 
 
 def test_an_input_that_is_no_answer():
