@@ -503,7 +503,7 @@ WRONG_AGGREGATES = [
     ("κ multiplies g as well", instead("sum", lambda g, total, n, k: k * (g + total / n))),
     ("κ multiplies g; it", instead("mean", lambda g, total, n, k: (k * g + total) / (n + 1))),
     ("subtracted from g", instead("sum", lambda g, total, n, k: g - k * total / n)),
-    ("M divides by n + 1", instead("sum", lambda g, total, n, k: g + k * total / (n + 1))),
+    ("M divides by n + 1; M has", instead("sum", lambda g, total, n, k: g + k * total / (n + 1))),
     ("ran over all numbers", instead("sum", lambda g, total, n, k: g + k * total.mean() / n)),
     ("divide by n + 1", instead("mean", lambda g, total, n, k: (g + k * total) / n)),
     (
@@ -512,7 +512,7 @@ WRONG_AGGREGATES = [
     ),
     ("division by n + 1", instead("mean", lambda g, total, n, k: g + k * total)),
     (
-        "divides by the sum of the weights",
+        "divides by the weights",
         instead("mean", lambda g, t, n, k: (g + k * t) / (1 + n * k)),
     ),
     ("only g is halved", instead("mid", lambda g, total, n, k: g / 2 + k * total / n)),

@@ -40,12 +40,11 @@ def aggregate_by_rule(answer: Aggregate) -> str:
         (matrix, two, 0.25),
     ]
     for gradient, slots, kappa in cases:
-        memory = f"{len(slots)} gradients in the memory, each of shape {tuple(gradient.shape)}"
+        memory = "an empty memory, which needs a case of its own"
+        if slots:
+            memory = f"{len(slots)} gradients of shape {tuple(gradient.shape)} in the memory"
         for rule in AGGREGATES:
-            with case(
-                f"rule {rule!r}, κ = {kappa:g}, "
-                + (memory if slots else "an empty memory, which needs a case of its own")
-            ):
+            with case(f"rule {rule!r}, κ = {kappa:g}, {memory}"):
                 _check_aggregate(answer, gradient, slots, rule, kappa)
     return f"All {3 * len(cases)} cases: three rules, four values of κ, an empty memory."
 
@@ -98,37 +97,24 @@ def _check_aggregate(
 def _wrong_aggregates(g: Tensor, M: Tensor, rule: str, kappa: float) -> dict[str, Tensor]:
     """What is often computed in place of a rule, by what to say of it."""
     n, total, mean = len(M), M.sum(0), M.mean(0)
-    share = {"sum": 1.0, "mid": 2.0, "mean": n + 1.0}[rule]
     if rule == "mean":
-        past, wrong = (
-            total,
-            {
-                "it divides by n; g counts too: divide by n + 1.": (g + kappa * total) / n,
-                "it adds the mean of M; ΣM, the sum, is wanted.": (g + kappa * mean) / (n + 1),
-                "the division by n + 1 is missing.": g + kappa * total,
-                "it divides by the sum of the weights; n + 1 is wanted.": (g + kappa * total)
-                / (1 + n * kappa),
-            },
-        )
+        past, share = total, n + 1
+        wrong = {
+            "it divides by n; g counts too: divide by n + 1.": (g + kappa * total) / n,
+            "it adds the mean of M; ΣM, the sum, is wanted.": (g + kappa * mean) / (n + 1),
+            "the division by n + 1 is missing.": g + kappa * total,
+            "it divides by the weights; n + 1 is wanted.": (g + kappa * total) / (1 + n * kappa),
+        }
     else:
-        halved = " (and halve it all)" if rule == "mid" else ""
-        past, wrong = (
-            mean,
-            {
-                f"this adds the sum of M. Take its mean, the sum divided by n = {n}{halved}.": (
-                    g + kappa * total
-                )
-                / share,
-                f"the mean of M divides by n + 1; M has n = {n} gradients, and g is not in it.": (
-                    g + kappa * total / (n + 1)
-                )
-                / share,
-                "the mean ran over all numbers; it must run over the gradients: mean(0).": (
-                    g + kappa * M.mean()
-                )
-                / share,
-            },
-        )
+        past, share = mean, 1 if rule == "sum" else 2
+        halved = "" if rule == "sum" else " (and halve it all)"
+        instead = {
+            f"this adds the sum of M. Take its mean, the sum divided by n = {n}{halved}.": total,
+            "the mean of M divides by n + 1; M has n gradients, g is none of them.": total
+            / (n + 1),
+            "the mean ran over all numbers; it must run over the gradients: mean(0).": M.mean(),
+        }
+        wrong = {message: (g + kappa * other) / share for message, other in instead.items()}
     if rule == "mid":
         wrong |= {
             "only g is halved; halve it all.": g / 2 + kappa * mean,
