@@ -189,7 +189,7 @@ def momentum_in_place(parameters, velocities, lr, beta):
         p.data.sub_(velocities[i], alpha=lr)
 
 
-@pytest.mark.parametrize("right", [momentum, momentum_in_place], ids=["new", "in place"])
+@pytest.mark.parametrize("right", [momentum, momentum_in_place, checks.solution])
 def test_momentum_step_accepts(right):
     accepts(checks.momentum_step, right)
 

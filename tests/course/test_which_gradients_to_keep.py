@@ -258,7 +258,9 @@ def remember_in_a_tensor(memory, norm, gradient, topC, decay):
     return list(zip(torch.tensor([p for p, _ in found]) * decay, [g for _, g in found]))
 
 
-@pytest.mark.parametrize("right", [remember, remember_in_place, remember_in_a_tensor])
+@pytest.mark.parametrize(
+    "right", [remember, remember_in_place, remember_in_a_tensor, checks.solution]
+)
 def test_remember_accepts(right):
     accepts(checks.remember, right)
 
