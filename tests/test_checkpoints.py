@@ -230,6 +230,22 @@ def test_hooks_of_the_user_run_around_the_load(optimizer_class):
         other.load_state_dict(saved)
 
 
+def test_hooks_of_the_user_run_around_the_save(optimizer_class):
+    """A post-hook finds what is saved, and what it returns is the state dict."""
+    w, optimizer = small(optimizer_class, topC=3)
+    feed(w, optimizer, [1, 2])
+    seen = []
+    optimizer.register_state_dict_pre_hook(lambda o: seen.append("before"))
+    optimizer.register_state_dict_post_hook(
+        lambda o, state_dict: seen.append(state_dict["state"][0]["critical_gradients"].shape)
+    )
+    optimizer.register_state_dict_post_hook(lambda o, state_dict: {"optimizer": state_dict})
+    for _ in range(2):
+        assert optimizer.state_dict().keys() == {"optimizer"}
+    assert seen == ["before", (3, 2)] * 2
+    assert len(optimizer._optimizer_state_dict_post_hooks) == 2, "our own hooks stay behind"
+
+
 @pytest.mark.parametrize("other", CLASSES)
 def test_load_refuses_another_kind(optimizer_class, other):
     w, optimizer = small(optimizer_class)
