@@ -18,8 +18,9 @@ class Rotation(nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(0)
         weight = torch.randn(3, columns, dtype=torch.complex64, generator=generator)
-        self.weight = nn.Parameter(torch.view_as_real(weight) if real else weight)
+        # an odd number of numbers comes first
         self.shift = nn.Parameter(torch.randn(3, generator=generator))
+        self.weight = nn.Parameter(torch.view_as_real(weight) if real else weight)
 
     def forward(self, x):
         weight = self.weight if self.weight.is_complex() else torch.view_as_complex(self.weight)
@@ -123,7 +124,7 @@ def test_complex_features():
 
 
 def test_jacobians_of_the_wrong_kind():
-    weight, shift = pair()[0].parameters()
+    shift, weight = pair()[0].parameters()
     weight.jac = torch.zeros(2, *weight.shape)
     with pytest.raises(ValueError, match=r"tensors\[0\]\.jac must be a complex tensor, got"):
         jac_to_grad([weight], Sum())

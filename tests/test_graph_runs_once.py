@@ -308,6 +308,20 @@ def test_a_users_runtime_error_is_raised_by_the_plain_pass(way):
     assert all(p.grad is None and not hasattr(p, "jac") for p in encoder.parameters())
 
 
+def test_an_error_after_all_is_done_is_raised():
+    """There is no pass that could be carried on."""
+    encoder = nn.Linear(3, 4)
+    x = torch.randn(5, 3)
+    fail, _ = raising(RuntimeError("at the end"))
+
+    def call(gradient):
+        torch.autograd.Variable._execution_engine.queue_callback(lambda: fail(None))
+
+    with pytest.raises(RuntimeError, match="at the end"):
+        vaccinated(encoder, lambda: Counted.apply(encoder(x), call))
+    assert all(p.grad is None for p in encoder.parameters())
+
+
 def test_an_error_while_gradients_are_received_is_raised(monkeypatch):
     """After it nobody knows which of them count."""
     encoder, heads, forward = setting("linear")

@@ -348,12 +348,20 @@ def test_a_jac_that_is_there_is_added_to():
 
 
 def test_an_encoder_compiled_as_a_whole_is_not_tapped(monkeypatch):
+    """Although it is compiled while it is tapped."""
+    received, results = record_combined(monkeypatch), []
     encoder, heads, _ = setting("linear")
     x = torch.randn(7, 6)
-    received = record_combined(monkeypatch)
-    compiled = torch.compile(encoder, backend="aot_eager")
-    with pytest.warns(UserWarning, match=r"torch\.compile .*parallel_chunk_size=1"):
-        agree(encoder, heads, lambda: compiled(x))
+    for kind in (StreamingGradVac, GroupedGradVac):
+        torch._dynamo.reset()
+        compiled = torch.compile(encoder, backend="aot_eager")
+        vaccine = kind(all_layer(encoder))
+        with warns_of_a_loop("compiled") as caught:
+            rows._warned.clear()
+            weights = step(vaccine, encoder, heads, lambda compiled=compiled: compiled(x), 0)
+        assert "what torch.compile has compiled" in str(caught[0].message)
+        results.append([weights, *gradients(encoder, heads)])
+    assert_close(*results, rtol=1e-4, atol=1e-5)
     assert not received
 
 

@@ -37,6 +37,10 @@ class Front:
             if place[0] is not None and gradient is not None:
                 self._add(place, gradient)
 
+    def is_empty(self) -> bool:
+        """Whether no gradient waits."""
+        return not self._waiting
+
     def separate_rows(self, rows: int) -> None:
         """Make plain tensors of shape (rows, …) of gradients that a vectorised pass has left."""
         places, gradients = self.take()

@@ -162,7 +162,7 @@ def _vectorised_pass(
         with _no_warning_of_slowness():
             _, *gradients = torch.vmap(pull_back)(*directions)
     except RuntimeError as error:  # what cannot be vectorised raises nothing else
-        if _is_out_of_memory(error):
+        if _is_out_of_memory(error) or front.is_empty():  # nothing is left to be done otherwise
             raise
         on_failure()
         return [], f"{type(error).__name__}: {error}"
