@@ -157,12 +157,18 @@ class LazyVaccine(checks.GroupedGradVac):
         pass
 
 
+class Forgetful(torch.optim.SGD):
+    def memory(self, parameter):
+        return []
+
+
 def fails(*_, **__):
     raise ZeroDivisionError
 
 
 #: What is broken in which part, and what the check says of it.
 BROKEN = {
+    "Adam_C": (Forgetful, "an optimizer's step", "Forgetful has inserted nothing"),
     "Adam_C_eff": (
         lambda p, lr: torch.optim.SGD(p, 0.0),
         "an optimizer's step",

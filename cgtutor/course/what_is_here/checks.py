@@ -52,8 +52,10 @@ def _optimizers(numbers: Tensor) -> None:
             optimizer.zero_grad()
             parameter.square().sum().backward()
             optimizer.step()
-        if not (parameter < numbers).all() or not len(optimizer.memory(parameter)):
+        if not (parameter < numbers).all():
             raise NotYet(f"{kind.__name__} left the numbers where they were.")
+        if not len(optimizer.memory(parameter)):
+            raise NotYet(f"{kind.__name__} has inserted nothing into its memory.")
 
 
 def _vaccine(numbers: Tensor) -> None:
