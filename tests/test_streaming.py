@@ -21,6 +21,7 @@ from torch.testing import assert_close
 
 from cgtutor import autojac, streaming
 from cgtutor.autojac import _rows as rows
+from cgtutor.autojac._graph import explore
 from cgtutor.grouping import GroupedGradVac, all_layer, all_matrix, enc_dec, whole_model
 from cgtutor.streaming import StreamingGradVac
 
@@ -363,6 +364,11 @@ def test_an_encoder_compiled_as_a_whole_is_not_tapped(monkeypatch):
         results.append([weights, *gradients(encoder, heads)])
     assert_close(*results, rtol=1e-4, atol=1e-5)
     assert not received
+    torch._dynamo.reset()
+    compiled = torch.compile(encoder, backend="aot_eager", fullgraph=True)
+    with StreamingGradVac(all_layer(encoder)).tap(encoder):
+        (node,) = explore([compiled(x)]).nodes  # a tap would break the graph
+    assert type(node).__name__ == "CompiledFunctionBackward"
 
 
 class LastGated(nn.Module):

@@ -58,6 +58,7 @@ def backward(
     What a user's own function raises, and lack of memory, is raised as it is; no ``.jac`` has
     changed then, but the graph may have been freed.
 
+    >>> import torch
     >>> parameter = torch.tensor([1.0, 2.0], requires_grad=True)
     >>> backward([parameter.sum(), parameter.square().sum()])
     >>> parameter.jac
@@ -123,6 +124,7 @@ def mtl_backward(
             or one depends on a shared parameter by another way (as when a head changes the
             features in place). Nothing has changed then.
 
+    >>> import torch
     >>> shared, head = torch.ones(2, requires_grad=True), torch.ones(1, requires_grad=True)
     >>> features = 2 * shared
     >>> mtl_backward([features.sum(), (head * features).prod()], features)
