@@ -27,5 +27,5 @@ def slots_explorer(norms: Sequence[float]) -> Explorer:
             "step": slider("step of the spike", 40, 0, len(norms) - 1, 1, ipywidgets.IntSlider),
         },
         goal="the spike of height 10 at step 40 shall be gone after at most 30 steps, and still at "
-        "least 12 of the 120 gradients shall be rejected.",
+        "least 12 of the 120 gradients shall be turned away.",
     )

@@ -58,7 +58,7 @@ def slots_over_time(runs: Mapping[str, Lifetimes], mark: int | None = None) -> P
             if ages[name].numel() <= 40:
                 _in_the_cells(ax, ages[name], oldest)
             memory = lives.memory
-            counts = f"{memory.refused} of {len(norms)} rejected"
+            counts = f"{memory.refused} of {len(norms)} turned away"
             if mark is not None:
                 counts += f", that of step {mark} kept for {steps_kept(lives, mark)} steps"
             ax.set_title(f"{name}: {counts}", loc="left", fontsize="medium")
