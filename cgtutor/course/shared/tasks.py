@@ -237,7 +237,7 @@ def vaccinated(jacobian: Tensor, target: float, eps: float = 1e-8, *, guard: boo
     tensor([[0.5000, 0.5000],
             [0.0000, 1.0000]])
     """
-    vaccine = GradVac(beta=0, eps=eps, guard=guard, generator=torch.Generator())
+    vaccine = GradVac(beta=0, eps=eps, guard=guard)
     targets = {"gramian_weighting.targets": torch.full((2, 2), float(target), dtype=torch.float64)}
     changed = []
     for i, gradient in enumerate(jacobian):
