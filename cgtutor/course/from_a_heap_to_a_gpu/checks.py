@@ -18,7 +18,7 @@ _CASES: dict[str, list[float]] = {
     "where nothing is large enough to enter": [8, 6, 1, 0.5],
     "where a newcomer merely equals the smallest and so must stay out": [4, 2, 1],
     "where every gradient enters": [1, 2, 3, 4, 5],
-    "with a gradient that is zero": [0, 1, 0, 3],
+    "with a gradient that is zero": [8, 4, 0, 6],
     "with a NaN (and 0 times NaN is NaN)": [4, 1, float("nan"), 3],
     "with an infinite gradient": [4, float("inf"), 1, 3],
 }

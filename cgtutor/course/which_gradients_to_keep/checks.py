@@ -42,7 +42,7 @@ Trace = dict[tuple[str, int], list[list[float]]]
 )
 def remember(answer: Remember) -> str:
     """A memory is offered a gradient, and then its priorities decay."""
-    found, wanted = _trace(answer), _trace(_library)
+    found, wanted = _trace(answer), _trace(_Library())
     different = [step for step in wanted if not _alike(found[step], wanted[step])]
     if not different:
         return (
@@ -111,15 +111,17 @@ def _alike(mine: list[list[float]], other: list[list[float]]) -> bool:
     return len(mine) == len(other) and np.allclose(mine, other, rtol=1e-5, atol=1e-9)
 
 
-def _library(
-    entries: list[Any], norm: float, gradient: Tensor, topC: int, decay: float
-) -> list[Any]:
-    memory = CriticalGradients(topC, decay)
-    for priority, kept in [*entries, (norm, gradient)]:
-        memory.insert(priority, kept)
-    memory.fade()
-    oldest_first = sorted(zip(memory.ages, memory.priorities, memory.gradients), reverse=True)
-    return [(priority, kept) for _, priority, kept in oldest_first]
+class _Library:
+    """The library's memory, which has entries of its own: it begins where a story does."""
+
+    def __call__(
+        self, entries: list[Any], norm: float, gradient: Tensor, topC: int, decay: float
+    ) -> list[Any]:
+        if gradient[0] == 1:  # the first step of a story
+            self.memory = CriticalGradients(topC, decay)
+        self.memory.insert(norm, gradient)
+        self.memory.fade()
+        return list(zip(self.memory.priorities, self.memory.gradients))
 
 
 def solution(

@@ -130,22 +130,17 @@ class Training:
         }
         if self.scheduler is not None:
             state["scheduler"] = self.scheduler.state_dict()
-        if self.vaccine is not None and self.vaccine.generator is not None:
-            state["targets"] = self.vaccine.state_dict()
-            state["orders"] = self.vaccine.generator.get_state()
+        if self.vaccine is not None:
+            state["vaccine"] = self.vaccine.state_dict()
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over the parts that are in ``state``; the others stay as they are."""
-        for name in ("model", "optimizer", "scheduler"):
-            if name in state:
+        for name in ("model", "optimizer", "scheduler", "vaccine"):
+            if name in state and getattr(self, name) is not None:
                 getattr(self, name).load_state_dict(state[name])
         if "draws" in state:
             self.draws.set_state(state["draws"])
-        if self.vaccine is not None and "targets" in state:
-            self.vaccine.load_state_dict(state["targets"])
-        if self.vaccine is not None and self.vaccine.generator is not None and "orders" in state:
-            self.vaccine.generator.set_state(state["orders"])
 
 
 def train_method(method: Method, lr: float, seed: int, data: Data, epochs: int = 10) -> Curves:
@@ -205,7 +200,7 @@ def without(state: Mapping[str, Any], part: str) -> dict[str, Any]:
         return {name: value for name, value in state.items() if name != part}
     optimizer = state["optimizer"]
     kept = {
-        key: {name: value for name, value in of_one.items() if name != "critical"}
+        key: {name: value for name, value in of_one.items() if not name.startswith("critical_")}
         for key, of_one in optimizer["state"].items()
     }
     return {**state, "optimizer": {**optimizer, "state": kept}}
