@@ -90,14 +90,14 @@ def test_total_weights_are_the_optimizers():
 def test_story():
     lines = story([4, 1, 3, 0.2], topC=2, decay=0.5).splitlines()
     assert [line.split() for line in lines] == [
-        ["step", "norm", "its", "gradient", "priorities", "faded"],
+        ["step", "norm", "its", "gradient", "priorities", "decayed"],
         *(
             line.split()
             for line in (
-                "0 4 enters 4 (of 0) 2 (of 0)",
-                "1 1 enters 2 (of 0), 1 (of 1) 1 (of 0), 0.5 (of 1)",
-                "2 3 enters, that of step 1 goes 3 (of 2), 1 (of 0) 1.5 (of 2), 0.5 (of 0)",
-                "3 0.2 is turned away 1.5 (of 2), 0.5 (of 0) 0.75 (of 2), 0.25 (of 0)",
+                "0 4 inserted 4 (of 0) 2 (of 0)",
+                "1 1 inserted 2 (of 0), 1 (of 1) 1 (of 0), 0.5 (of 1)",
+                "2 3 inserted, that of step 1 evicted 3 (of 2), 1 (of 0) 1.5 (of 2), 0.5 (of 0)",
+                "3 0.2 rejected 1.5 (of 2), 0.5 (of 0) 0.75 (of 2), 0.25 (of 0)",
             )
         ),
     ]
@@ -167,10 +167,10 @@ def test_slots_over_time_small():
     assert (colors["0"], colors["1"], colors["2"], colors["3"]) == (
         *("white", "white", "black", "black"),
     )
-    assert above.get_title(loc="left") == "tiny: 1 of 4 turned away"
+    assert above.get_title(loc="left") == "tiny: 1 of 4 rejected"
     assert list(below.lines[0].get_ydata()) == TRACE
     assert bar.get_ylabel() == "age in steps"
-    assert figure.alt.endswith("tiny: 1 of 4 turned away, the oldest 3 steps old.")
+    assert figure.alt.endswith("tiny: 1 of 4 rejected, the oldest 3 steps old.")
 
 
 def test_slots_over_time_large():
@@ -179,9 +179,9 @@ def test_slots_over_time_large():
     one, other, below, _ = figure.axes
     assert not one.texts
     assert one.get_title(loc="left") == (
-        "decay 0.5: 0 of 200 turned away, that of step 3 kept for 10 steps"
+        "decay 0.5: 0 of 200 rejected, that of step 3 kept for 10 steps"
     )
-    assert "190 of 200 turned away, that of step 3 kept for 197 steps" in figure.alt
+    assert "190 of 200 rejected, that of step 3 kept for 197 steps" in figure.alt
     assert one.images[0].get_clim() == other.images[0].get_clim() == (0, 199)
     assert below.lines[0].get_marker() == ""
     assert list(below.lines[1].get_xdata()) == [3, 3]

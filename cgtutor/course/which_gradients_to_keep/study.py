@@ -136,7 +136,7 @@ def with_spike(norms: Sequence[float], step: int, height: float) -> list[float]:
 
 def story(norms: Sequence[float], topC: int, decay: float) -> str:
     """What a memory does with gradients of the given norms, a line for each."""
-    lines = [f"{'step':6s}{'norm':6s}{'its gradient':30s}{'priorities':24s}faded"]
+    lines = [f"{'step':6s}{'norm':6s}{'its gradient':34s}{'priorities':24s}decayed"]
     memory = CriticalGradients(topC, decay)
 
     def listed() -> str:
@@ -149,8 +149,8 @@ def story(norms: Sequence[float], topC: int, decay: float) -> str:
         before = {int(g) for g in memory.gradients}
         entered = memory.insert(norm, torch.tensor(step))
         gone = before - {int(g) for g in memory.gradients}
-        happens = "enters" + "".join(f", that of step {g} goes" for g in gone)
-        line = f"{step:<6d}{norm:<6g}{happens if entered else 'is turned away':30s}{listed():24s}"
+        happens = "inserted" + "".join(f", that of step {g} evicted" for g in gone)
+        line = f"{step:<6d}{norm:<6g}{happens if entered else 'rejected':34s}{listed():24s}"
         memory.fade()
         lines.append(line + listed())
     return "\n".join(lines)
@@ -172,13 +172,13 @@ class _Counted:
 def comparisons(topC: int, insertions: int = 1000) -> tuple[float, float]:
     """How many comparisons an insertion takes, on average: looking through a list, and a heap.
 
-    Every gradient offered enters: its priority, drawn at random, is above the smallest by 0 to 1.
+    Every gradient is inserted: its priority, drawn at random, is above the smallest by 0 to 1.
     """
     draws = torch.rand(insertions, generator=torch.Generator().manual_seed(0)).tolist()
     counts = []
     for heap in (False, True):
         there = [_Counted(i / topC) for i in range(topC)]  # sorted, and so a heap
-        _Counted.count = insertions  # each newcomer with the smallest, to see whether it enters
+        _Counted.count = insertions  # each newcomer with the smallest, as an insertion has to
         for draw in draws:
             smallest = there[0] if heap else min(there)
             new = _Counted(smallest.value + draw)
