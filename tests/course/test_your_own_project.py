@@ -397,7 +397,7 @@ BODIES = {
         mtl(losses, f),
         v.jac_to_grad(m.encoder.parameters()),
     ),
-    "the vaccine is no aggregator; call vaccine.jac_to_grad()": lambda m, o, v, losses, f: (
+    "a grouped vaccine has its own method, vaccine.jac_to_grad()": lambda m, o, v, losses, f: (
         mtl(losses, f),
         jac_to_grad(m.encoder.parameters(), v),
     ),

@@ -31,7 +31,6 @@ _SETTINGS = {"lr": _LR, "kappa": 1.0, "topC": 10, "decay": 0.7, "aggr": "mean"}
 @check(
     hints={
         "jac_to_grad() takes": "vaccine.jac_to_grad() knows its parameters; give it none",
-        "gramian must be square": "the vaccine is no aggregator; call vaccine.jac_to_grad()",
         "second time": "mtl_backward is the backward pass; keep no other one",
         ".jac": "only mtl_backward makes a .jac, and for the shared parameters alone: call it "
         "before jac_to_grad, and group the parameters of model.encoder",
