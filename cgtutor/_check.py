@@ -92,9 +92,9 @@ def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
 def optional_dtype(name: str, value: Any) -> torch.dtype | None:
     """A floating-point dtype that torch can calculate in, or ``None`` for "as the parameter"."""
     takes = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
-    if value is not None and value not in takes:
-        _refuse(name, value, "None or one of " + ", ".join(map(str, takes)))
-    return value
+    if value is None or (isinstance(value, torch.dtype) and value in takes):
+        return value
+    _refuse(name, value, "None or one of " + ", ".join(map(str, takes)))
 
 
 def floating_tensor(name: str, value: Any, *dims: int) -> Tensor:
@@ -105,6 +105,19 @@ def floating_tensor(name: str, value: Any, *dims: int) -> Tensor:
     if value.ndim not in dims or not value.is_floating_point():
         raise ValueError(f"{name} must be {takes}, got shape {tuple(value.shape)}, {value.dtype}")
     return value
+
+
+def distinct(name: str, params: Iterable[Any]) -> list[Any]:
+    """Parameters, or pairs of a name and a parameter, none of which comes twice."""
+    listed, seen = list(params), set()
+    for entry in listed:
+        p = entry[1] if isinstance(entry, tuple) and len(entry) == 2 else entry
+        if id(p) in seen:
+            found = repr(p) if not isinstance(p, Tensor) else f"one of shape {tuple(p.shape)}"
+            found += f", {entry[0]!r}," if p is not entry else ""
+            raise ValueError(f"{name} must hold each parameter once, got {found} twice")
+        seen.add(id(p))
+    return listed
 
 
 def optional_generator(name: str, value: Any) -> torch.Generator | None:

@@ -8,15 +8,15 @@ A partition is a list of lists of parameters: each parameter that requires gradi
 one. A parameter tied into two modules belongs to the first of them.
 """
 
-import functools
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from cgtutor.aggregation.gramian import Jacobians
-from cgtutor.aggregation.weighting import GradVacWeighting
-from cgtutor.autojac.fields import add_to_grad, check_accepts, check_jacobians, remove_jac
+from cgtutor.aggregation import GradVacWeighting
+from cgtutor.aggregation._gramian import Jacobians, common_dtype
+from cgtutor.autojac._arguments import check_accepts
+from cgtutor.autojac._fields import add_to_grad, check_jacobians, remove_jac
 
 Groups = list[list[nn.Parameter]]
 
@@ -27,7 +27,7 @@ def whole_model(*modules: nn.Module) -> Groups:
     >>> [len(group) for group in whole_model(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)))]
     [4]
     """
-    return _partition([[p for module in checked(modules) for p in module.parameters()]])
+    return _partition([[p for module in check_modules(modules) for p in module.parameters()]])
 
 
 def enc_dec(*modules: nn.Module) -> Groups:
@@ -36,7 +36,7 @@ def enc_dec(*modules: nn.Module) -> Groups:
     >>> [len(group) for group in enc_dec(nn.Linear(2, 3), nn.Sequential(nn.Linear(3, 3)))]
     [2, 2]
     """
-    return _partition([list(module.parameters()) for module in checked(modules)])
+    return _partition([list(module.parameters()) for module in check_modules(modules)])
 
 
 def all_layer(*modules: nn.Module) -> Groups:
@@ -49,7 +49,7 @@ def all_layer(*modules: nn.Module) -> Groups:
     >>> [len(group) for group in all_layer(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)))]
     [2, 2]
     """
-    layers = [layer for module in checked(modules) for layer in module.modules()]
+    layers = [layer for module in check_modules(modules) for layer in module.modules()]
     return _partition([list(layer.parameters(recurse=False)) for layer in layers])
 
 
@@ -59,7 +59,7 @@ def all_matrix(*modules: nn.Module) -> Groups:
     >>> [len(group) for group in all_matrix(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)))]
     [1, 1, 1, 1]
     """
-    return _partition([[p] for module in checked(modules) for p in module.parameters()])
+    return _partition([[p] for module in check_modules(modules) for p in module.parameters()])
 
 
 def check_partition(groups: Sequence[Sequence[Tensor]], *modules: nn.Module) -> None:
@@ -71,7 +71,7 @@ def check_partition(groups: Sequence[Sequence[Tensor]], *modules: nn.Module) -> 
     """
     _check_disjoint(groups)
     names: dict[Tensor, str] = {}
-    for i, module in enumerate(checked(modules)):
+    for i, module in enumerate(check_modules(modules)):
         for name, p in module.named_parameters():
             if p.requires_grad:
                 names.setdefault(p, f"modules[{i}].{name}")
@@ -100,7 +100,8 @@ class GroupedGradVac(GradVacWeighting):
         beta: The weight of the newest cosine in the targets, in [0, 1].
         eps: Is added to denominators, ≥ 0.
         guard: ``False`` for the published arithmetic in the precision of the input.
-        generator: Draws the orders of tasks; by default torch's global generator does.
+        generator: Draws the orders of tasks; by default torch's global generator does. Its state
+            is in ``state_dict()``.
 
     Attributes:
         groups: The groups.
@@ -169,13 +170,19 @@ class GroupedGradVac(GradVacWeighting):
 
     def _dtype_of_weights(self) -> torch.dtype:
         """The parameters', but not half precision, which large weights would not fit into."""
-        dtypes = [p.dtype for p in self._members]
-        return functools.reduce(torch.promote_types, dtypes, torch.float32)
+        return torch.promote_types(common_dtype(self._members), torch.float32)
 
     @property
     def _members(self) -> list[Tensor]:
         """The parameters of all groups, group after group."""
         return [p for group in self.groups for p in group]
+
+    def __repr__(self) -> str:
+        sizes = [sum(p.numel() for p in group) for group in self.groups]
+        count = f"{len(sizes)} groups" if len(sizes) > 1 else "1 group"
+        few = len(sizes) <= 6
+        of = ", ".join(map(str, sizes)) if few else f"{min(sizes)} to {max(sizes)}"
+        return f"{super().__repr__()[:-1]}, {count} of {of} numbers)"
 
     def _shape_in_words(self) -> str:
         return f"({len(self.groups)}, T, T), for {len(self.groups)} groups"
@@ -184,7 +191,7 @@ class GroupedGradVac(GradVacWeighting):
         return targets.shape[:-2] == (len(self.groups),) and super()._fits(targets)
 
 
-def checked(modules: Sequence[nn.Module]) -> Sequence[nn.Module]:
+def check_modules(modules: Sequence[nn.Module]) -> Sequence[nn.Module]:
     """The same, if all are modules; otherwise a ValueError."""
     for i, module in enumerate(modules):
         if not isinstance(module, nn.Module):

@@ -7,7 +7,7 @@ freed before those of the next are made. (Small groups wait for a few others.)
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,12 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cgtutor.aggregation.gramian import Jacobians
-from cgtutor.autojac.backward import Heads, check_outputs
-from cgtutor.autojac.fields import add_to_grad, check_accepts
-from cgtutor.autojac.graph import explore, release
-from cgtutor.autojac.rows import one_by_one, vectorised
-from cgtutor.grouping import GroupedGradVac, checked
+from cgtutor.aggregation._gramian import Jacobians
+from cgtutor.aggregation._weighting import GramianWeighting
+from cgtutor.autojac import mtl_backward
+from cgtutor.autojac._arguments import check_accepts, check_outputs
+from cgtutor.autojac._fields import add_to_grad
+from cgtutor.autojac._front import separate_rows
+from cgtutor.autojac._graph import explore
+from cgtutor.autojac._heads import Heads
+from cgtutor.autojac._jac_to_grad import has_hooks
+from cgtutor.autojac._rows import one_by_one, vectorised
+from cgtutor.grouping import GroupedGradVac, check_modules
 
 #: Bytes of Jacobians that may always wait.
 _SMALL = 1 << 20
@@ -29,14 +34,17 @@ _SMALL = 1 << 20
 class StreamingGradVac(GroupedGradVac):
     """A :class:`~cgtutor.grouping.GroupedGradVac` that aggregates during the backward pass.
 
-    It gives the same numbers, and takes less memory the finer the groups are (with one group it
+    It computes the same numbers, and takes less memory the finer the groups are (with one group it
     can save nothing). It takes somewhat more time, on small models several times as much. The
     forward pass has to run inside :meth:`tap`, which puts a tap between each parameter and the
-    layer that uses it. A group waits for the end of the backward pass if a parameter of it is used
-    by another way (a tied weight used by hand, an element of a ``ParameterList``,
-    ``MultiheadAttention.out_proj``), and all groups do if the graph cannot be differentiated for
-    all tasks at once. Forward hooks of the vaccine itself do not run, and hooks on intermediate
-    tensors see gradients of all tasks in one.
+    layer that uses it. Hooks on intermediate tensors see gradients of all tasks in one.
+
+    A group waits for the end of the backward pass if a parameter of it has a hook, or is used by
+    another way (a tied weight used by hand, an element of a ``ParameterList``,
+    ``MultiheadAttention.out_proj``). All groups wait from where the graph cannot be differentiated
+    for all tasks at once. Nothing is streamed, and :meth:`mtl_backward` does what
+    :func:`~cgtutor.autojac.mtl_backward` and ``jac_to_grad`` do, if the vaccine has forward hooks
+    or a subclass its own ``forward``, or if a parameter has a ``.jac`` to which to add.
 
     Arguments, attributes and errors are those of ``GroupedGradVac``.
 
@@ -69,9 +77,10 @@ class StreamingGradVac(GroupedGradVac):
         Raises:
             ValueError: ``modules`` have none of the groups' parameters.
         """
-        layers = {layer for module in checked(modules) for layer in module.modules()}
+        layers = {layer for module in check_modules(modules) for layer in module.modules()}
         if not any(p in self._group_of for layer in layers for p in layer.parameters(False)):
             raise ValueError("modules must have parameters that are in a group, got none")
+        put_tap: Any = _Tap.apply
         taken_out: dict[nn.Module, list[tuple[str, Any, Any]]] = {}
 
         def before(module: nn.Module, args: Any) -> None:
@@ -79,7 +88,7 @@ class StreamingGradVac(GroupedGradVac):
             if module in taken_out or transformed or torch.compiler.is_compiling():
                 return
             own = {n: p for n, p in module._parameters.items() if p in self._group_of}
-            taken_out[module] = list(zip(own, own.values(), _Tap.apply(self, *own.values())))
+            taken_out[module] = list(zip(own, own.values(), put_tap(self, *own.values())))
             for name, _, tap in taken_out[module]:
                 module._parameters[name] = tap
 
@@ -135,9 +144,19 @@ class StreamingGradVac(GroupedGradVac):
         Raises:
             ValueError: As ``mtl_backward``; nothing has changed then.
         """
-        trunk = check_outputs("features", features)
         shared = self._members
         check_accepts(self._places, shared)
+        if self._must_wait():
+            mtl_backward(
+                tensors,
+                features,
+                grad_tensors=grad_tensors,
+                tasks_params=tasks_params,
+                shared_params=shared,
+                retain_graph=retain_graph,
+            )
+            return self.jac_to_grad()
+        trunk = check_outputs("features", features)
         losses = check_outputs("tensors", tensors)
         heads = Heads(losses, trunk, grad_tensors, tasks_params, shared, retain_graph)
         this = self._pass = _Pass(self, trunk, len(losses))
@@ -146,28 +165,30 @@ class StreamingGradVac(GroupedGradVac):
         finally:
             self._pass = None
         this.finish(dict(zip(shared, rest)))
-        self.commit(this.step)
+        self._commit(this.step)
         heads.add_to_grad()
         add_to_grad(shared, [this.gradients[p] for p in shared])
         return torch.from_numpy(this.weights).to(shared[0].device, self._dtype_of_weights())
+
+    def _must_wait(self) -> bool:
+        """Whether something has to be done to the weights or Jacobians of all groups at once."""
+        return (
+            has_hooks(self)
+            or type(self).forward is not GramianWeighting.forward
+            or type(self).weigh is not GroupedGradVac.weigh
+            or any(getattr(p, "jac", None) is not None for p in self._members)
+        )
 
     def _differentiate(
         self, this: "_Pass", trunk: list[Tensor], directions: list[Tensor], retain_graph: bool
     ) -> Sequence[Tensor | None]:
         """The backward pass. Returns the Jacobians of what has not been streamed."""
         shared = self._members
-        if not any(feature.retains_grad for feature in trunk):  # see jacobians
-            try:
-                rest = vectorised(trunk, shared, directions, len(directions[0]))
-            except Exception:  # whatever it is: plain passes work, or say what is wrong
-                pass
-            else:
-                self._pass = None
-                if not retain_graph:
-                    release(trunk, shared)
-                return rest
-        this.stream_nothing()
-        return one_by_one(trunk, shared, directions, retain_graph)
+        if any(feature.retains_grad for feature in trunk):  # see jacobians
+            this.stream_no_more()
+            return one_by_one(trunk, shared, directions, retain_graph)
+        rows = len(directions[0])
+        return vectorised(trunk, shared, directions, retain_graph, rows, this.stream_no_more)
 
 
 class _Pass:
@@ -175,7 +196,7 @@ class _Pass:
 
     def __init__(self, vaccine: StreamingGradVac, trunk: list[Tensor], tasks: int) -> None:
         self._vaccine = vaccine
-        self._tasks = tasks
+        self.tasks = tasks
         uses, elsewhere = _uses(vaccine, trunk)
         #: For each group that can be streamed: how many gradients are to come.
         self.open = {
@@ -184,13 +205,14 @@ class _Pass:
             if all(uses[p] and p not in elsewhere for p in group)
         }
         precision = tuple(p.dtype for p in vaccine._members)
-        self.step = vaccine.begin((len(vaccine.groups), tasks, tasks), precision)
+        self.step = vaccine._begin((len(vaccine.groups), tasks, tasks), precision)
         self.weights = np.zeros((len(vaccine.groups), tasks))
         self.gradients: dict[Tensor, Tensor] = {}
         self._parts: dict[Tensor, Tensor] = {}
         # Complete groups wait for others until it is worth a batch: small ones cost little.
         self._ready: list[int] = []
         self._waiting = 0
+        self._receiving = False
         size = sum(p.nbytes for p in vaccine._members)
         self._worth_a_batch = max(size // 8, _SMALL)
 
@@ -199,33 +221,43 @@ class _Pass:
 
         Args:
             parameters: The parameters.
-            jacobians: For each a tensor of shape (T, *parameter.shape); or of the parameter's own
-                shape, if all tasks' gradients are the same; or ``None`` for zero.
+            jacobians: For each a tensor of shape (T, *parameter.shape), or ``None`` for zero.
         """
+        self._receiving = True
         for p, jacobian in zip(parameters, jacobians):
             if jacobian is not None:
-                jacobian = jacobian.detach().expand(self._tasks, *p.shape).contiguous()
+                jacobian = jacobian.detach().contiguous()
                 before = self._parts.get(p)
                 self._parts[p] = jacobian if before is None else before + jacobian
             b = self._vaccine._group_of[p]
             self.open[b] -= 1
             if self.open[b] == 0:
                 self._ready.append(b)
-                self._waiting += sum(q.nbytes for q in self._vaccine.groups[b]) * self._tasks
+                self._waiting += sum(q.nbytes for q in self._vaccine.groups[b]) * self.tasks
         if self._waiting >= self._worth_a_batch:
             self._combine()
+        self._receiving = False
 
-    def stream_nothing(self) -> None:
-        """Start again, with all groups left to :meth:`finish`."""
-        for collected in (self.open, self.gradients, self._parts, self._ready):
-            collected.clear()
+    def stream_no_more(self) -> None:
+        """Leave to :meth:`finish` what has not been received.
+
+        It is called while the error is handled that has stopped a vectorised pass.
+        """
+        if self._receiving:  # what has been received is not known, and the error is ours
+            raise
+        self.open.clear()
 
     def finish(self, rest: dict[Tensor, Tensor | None]) -> None:
         """Combine the groups that are left, among them those that could not be streamed."""
         for b, group in enumerate(self._vaccine.groups):
-            if group[0] not in self.gradients and b not in self._ready:
-                self._parts |= {p: j for p in group if (j := rest[p]) is not None}
-                self._ready.append(b)
+            if group[0] in self.gradients or b in self._ready:
+                continue
+            for p in group:
+                jacobian = rest[p]
+                if jacobian is not None:
+                    # some uses of a parameter may have been received before streaming ended
+                    self._parts[p] = jacobian + self._parts[p] if p in self._parts else jacobian
+            self._ready.append(b)
         self._combine()
 
     def _combine(self) -> None:
@@ -236,7 +268,7 @@ class _Pass:
         parameters = [p for group in groups for p in group]
         rows = Jacobians(
             [
-                self._parts.pop(p) if p in self._parts else p.new_zeros(self._tasks, *p.shape)
+                self._parts.pop(p) if p in self._parts else p.new_zeros(self.tasks, *p.shape)
                 for p in parameters
             ],
             precise=self._vaccine.guard,
@@ -250,9 +282,13 @@ class _Pass:
 
 
 def _uses(vaccine: StreamingGradVac, trunk: list[Tensor]) -> tuple[Counter[Tensor], set[Tensor]]:
-    """How many taps of each parameter the graph has, and which parameters it uses without one."""
+    """How many taps of each parameter the graph has, and which need their gradient in the end.
+
+    These are used without a tap, or have hooks, which torch runs when it has the gradient.
+    """
     taps: Counter[Tensor] = Counter()
     elsewhere = {feature for feature in trunk if feature.is_leaf}
+    elsewhere |= {p for p in vaccine._members if p._backward_hooks}
     for node in explore(trunk).nodes:
         if getattr(node, "vaccine", None) is vaccine:
             taps.update(node.parameters)
@@ -283,31 +319,8 @@ class _Tap(torch.autograd.Function):
         some = [(p, g) for p, g in ours if g is not None]
         if some:
             parameters, present = zip(*some)
-            _Rows.apply(lambda rows: this.receive(parameters, rows), *present)
+            separate_rows(lambda rows: this.receive(parameters, rows), this.tasks, present)
         missing = [p for p, g in ours if g is None]
         if missing:
             this.receive(missing, [None] * len(missing))
         return None, *(None if ok else g for g, ok in zip(gradients, streamed))
-
-
-class _Rows(torch.autograd.Function):
-    """What a vectorised pass holds as one gradient, as the T that it is."""
-
-    @staticmethod
-    def forward(receive: Callable[[Sequence[Tensor]], None], *gradients: Tensor) -> Tensor:
-        receive(gradients)  # they are the same for all tasks: otherwise vmap would be called
-        return gradients[0].new_zeros(())
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        return
-
-    @staticmethod
-    def vmap(
-        info: Any,
-        in_dims: Sequence[int | None],
-        receive: Callable[[Sequence[Tensor]], None],
-        *gradients: Tensor,
-    ) -> tuple[Tensor, None]:
-        receive([g if d is None else g.movedim(d, 0) for g, d in zip(gradients, in_dims[1:])])
-        return gradients[0].new_zeros(()), None

@@ -69,16 +69,46 @@ def run(optimizer, fed):
     return trajectory
 
 
+def small(optimizer_class, **options):
+    """An optimizer of one parameter w = (1, 1)."""
+    w = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
+    return w, optimizer_class([w], **options)
+
+
+def feed(w, optimizer, *grads):
+    for g in grads:
+        w.grad = torch.as_tensor(g, dtype=w.dtype)
+        optimizer.step()
+
+
 def twin(optimizer_class, parameters, **options):
     """An optimizer of copies of the parameters."""
     return optimizer_class(copy.deepcopy(parameters), **options)
 
 
-def with_heaps(optimizer):
-    """A copy of its state_dict with the memories in the readable optimizers' form."""
+def params_of(optimizer):
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def drift(optimizer):
+    """The largest relative error of a running sum."""
+    errors = []
+    for p in params_of(optimizer):
+        memory = optimizer.state[p]
+        exact = memory["critical_gradients"].double().sum(0)
+        errors.append(((memory["critical_sum"].double() - exact).norm() / exact.norm()).item())
+    return max(errors)
+
+
+def as_version_0_1_0(optimizer):
+    """A copy of its state_dict with the memories as the readable optimizers of 0.1.0 saved them."""
     state_dict = copy.deepcopy(optimizer.state_dict())
     for p, state in zip(optimizer.state, state_dict["state"].values()):
-        state["critical"] = copy.deepcopy(optimizer.memory(p).state)
+        memory = optimizer.memory(p)
+        for name in [name for name in state if name.startswith("critical")]:
+            del state[name]
+        counts = {"seen": memory.seen, "accepted": memory.inserted}
+        state["critical"] = {"heap": memory.heap, **counts}
     return state_dict
 
 

@@ -18,17 +18,18 @@ from torch.testing import assert_close
 
 from cgtutor import aggregation as ours
 from cgtutor.aggregation import (
+    Aggregator,
     GradVac,
     GradVacWeighting,
     Mean,
     PCGrad,
     PCGradWeighting,
     Sum,
-    draws,
-    gramian,
-    vaccine,
 )
-from cgtutor.aggregation.gramian import Jacobians
+from cgtutor.aggregation import _draws as draws
+from cgtutor.aggregation import _gramian as gramian
+from cgtutor.aggregation import _vaccine as vaccine
+from cgtutor.aggregation._gramian import Jacobians
 from cgtutor.autojac import jac_to_grad
 
 AGGREGATORS = [Sum, Mean, PCGrad, GradVac]
@@ -494,13 +495,62 @@ def test_state_dict_is_a_snapshot():
     vaccine = used()
     state = vaccine.state_dict()
     before = {name: value.clone() for name, value in state.items()}
-    assert list(state) == ["gramian_weighting.targets"]
+    assert list(state) == ["gramian_weighting.targets", "gramian_weighting._extra_state"]
     vaccine(jacobian_of(9))
     assert torch.equal(state["gramian_weighting.targets"], before["gramian_weighting.targets"])
-    fresh = GradVac()
+    fresh = GradVac(generator=torch.Generator())
     fresh.load_state_dict(state)
     fresh(jacobian_of(9))
     assert torch.equal(state["gramian_weighting.targets"], before["gramian_weighting.targets"])
+
+
+def resumed(kind, steps, saved_after, **options):
+    """Results of some calls, with a save and a load by another vaccine after some of them."""
+    module, results = kind(**options, generator=torch.Generator().manual_seed(1)), []
+    for call in range(steps):
+        if call == saved_after:
+            file = io.BytesIO()
+            torch.save(module.state_dict(), file)
+            file.seek(0)
+            module = kind(**options, generator=torch.Generator())
+            module.load_state_dict(torch.load(file, weights_only=True))
+        jacobian = jacobian_of(call)
+        results.append(
+            module(jacobian if isinstance(module, Aggregator) else jacobian @ jacobian.T)
+        )
+    return results
+
+
+@pytest.mark.parametrize("kind", [GradVac, GradVacWeighting, PCGrad, PCGradWeighting])
+def test_the_draws_of_an_own_generator_resume(kind):
+    """Four tasks meet in random order, which is in state_dict()."""
+    once, resumed_after = resumed(kind, 5, None), resumed(kind, 5, 2)
+    assert all(torch.equal(a, b) for a, b in zip(once, resumed_after))
+
+
+@pytest.mark.parametrize("kind", [GradVac, GradVacWeighting, PCGrad, PCGradWeighting])
+def test_no_generator_nothing_saved(kind):
+    """Torch's global one is the user's to save; states of earlier versions have none."""
+    plain, own = kind(), kind(generator=torch.Generator().manual_seed(1))
+    assert not any("extra" in name for name in plain.state_dict())
+    before = own.state_dict()
+    own.load_state_dict(plain.state_dict())
+    assert torch.equal([*own.state_dict().values()][-1], [*before.values()][-1])
+    with pytest.raises(RuntimeError, match=r"Unexpected key.*_extra_state"):
+        plain.load_state_dict(own.state_dict())
+    plain.load_state_dict(own.state_dict(), strict=False)
+
+
+@pytest.mark.parametrize(
+    "bad", [3, torch.zeros(5056), torch.zeros(7, dtype=torch.uint8), torch.zeros(2, 2)]
+)
+def test_a_bad_state_of_a_generator_is_refused(bad):
+    vaccine = used()
+    state = vaccine.state_dict()
+    name = "gramian_weighting._extra_state"
+    with pytest.raises(RuntimeError, match=r"_extra_state must be the state of a torch\.Generator"):
+        vaccine.load_state_dict({**state, name: bad})
+    assert torch.equal(vaccine.state_dict()[name], state[name])
 
 
 def test_a_fresh_state_can_be_loaded():
@@ -667,6 +717,39 @@ def test_products_of_any_width(columns):
     matrix = torch.randn(3, columns)
     exact = matrix.double() @ matrix.double().T
     assert_close(gramian._product(matrix), exact, rtol=1e-6, atol=1e-3)
+
+
+def test_gramian():
+    parts = [torch.randn(3, 2, 5), torch.randn(3), torch.randn(3, 5000).half()]
+    matrix = torch.cat([part.double().view(3, -1) for part in parts], dim=1)
+    assert_close(ours.gramian(iter(parts)), matrix @ matrix.T, rtol=1e-6, atol=1e-6)
+    for bad, match in [
+        ([], "jacobians must hold at least one tensor, got none"),
+        ([3], r"jacobians\[0\] must be a tensor, got 3"),
+        ([torch.ones(())], r"jacobians\[0\] must be .* \(T, \.\.\.\), got shape \(\)"),
+        ([torch.ones(2, 3).long()], r"jacobians\[0\] must be .* got shape \(2, 3\), torch\.int64"),
+        ([torch.ones(2), torch.ones(3)], r"jacobians\[1\] must be .* \(2, \.\.\.\), got .*\(3,\)"),
+    ]:
+        with pytest.raises(ValueError, match=match):
+            ours.gramian(bad)
+
+
+def test_a_weighting_of_ones_own():
+    """By subclassing what is exported."""
+
+    class Shorter(ours.GramianWeighting):
+        """Weights that make all rows equally long."""
+
+        def weigh(self, gramian, precision, /):
+            return 1 / np.sqrt(np.diagonal(gramian, axis1=-2, axis2=-1))
+
+    aggregator = ours.GramianWeightedAggregator(Shorter())
+    jacobian = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
+    assert_close(aggregator(jacobian), torch.ones(2))
+    parameter = torch.zeros(2, requires_grad=True)
+    parameter.jac = jacobian
+    assert_close(jac_to_grad([parameter], aggregator), torch.tensor([1 / 3, 1 / 4]))
+    assert_close(parameter.grad, torch.ones(2))
 
 
 def test_half_precision_gramian():

@@ -1,5 +1,6 @@
 """backward, mtl_backward and jac_to_grad, against torchjd and plain backward passes."""
 
+import contextlib
 import copy
 import gc
 import re
@@ -16,8 +17,9 @@ from torch.utils.checkpoint import checkpoint
 
 from cgtutor import autojac as ours
 from cgtutor.aggregation import Aggregator, GradVac, GradVacWeighting, Mean, PCGrad, Sum
+from cgtutor.autojac import _rows as rows_module
 from cgtutor.autojac import backward, jac_to_grad, mtl_backward
-from cgtutor.autojac import rows as rows_module
+from cgtutor.grouping import GroupedGradVac
 
 
 class Residual(nn.Module):
@@ -157,6 +159,18 @@ MODELS = {
 IN_A_LOOP = {"sparse embedding", "item", "checkpoint with dropout", "compiled"}
 
 
+@pytest.fixture(autouse=True)
+def _nothing_has_been_warned_of(monkeypatch):
+    monkeypatch.setattr(rows_module, "_warned", set())
+
+
+def warns_of_a_loop(name, chunk=None):
+    """What a test of a model runs in: whether a vectorised pass is tried in vain."""
+    if name not in IN_A_LOOP or chunk == 1:
+        return contextlib.nullcontext()
+    return pytest.warns(UserWarning, match=r"vectorised pass .*parallel_chunk_size=1")
+
+
 def clear(*modules):
     for module in modules:
         for p in module.parameters():
@@ -227,7 +241,8 @@ def test_mtl_backward(name, chunk):
     def run(losses, features):
         mtl_backward(losses, features, parallel_chunk_size=chunk)
 
-    check_jacobians(*setting(name), run)
+    with warns_of_a_loop(name, chunk):
+        check_jacobians(*setting(name), run)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -243,14 +258,16 @@ def test_mtl_backward_with_parameters_given(name):
         )
         assert all(hasattr(p, "jac") for p in encoder.parameters())
 
-    check_jacobians(encoder, heads, forward, run)
+    with warns_of_a_loop(name):
+        check_jacobians(encoder, heads, forward, run)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_backward(name):
     encoder, heads, forward = setting(name)
     expected, _ = plain_jacobians(encoder, heads, forward)
-    backward(losses_of(heads, forward()), inputs=encoder.parameters())
+    with warns_of_a_loop(name):
+        backward(losses_of(heads, forward()), inputs=encoder.parameters())
     for p, want in zip(encoder.parameters(), expected):
         assert_close(p.jac, want, rtol=1e-4, atol=1e-6)
 
@@ -263,7 +280,8 @@ def test_when_a_loop_takes_over(name, monkeypatch):
     honest = rows_module.one_by_one
     monkeypatch.setattr(rows_module, "one_by_one", lambda *a: looped.append(1) or honest(*a))
     features = forward()
-    mtl_backward(losses_of(heads, features), features, parallel_chunk_size=3)
+    with warns_of_a_loop(name):
+        mtl_backward(losses_of(heads, features), features, parallel_chunk_size=3)
     assert bool(looped) == (name in IN_A_LOOP)
 
 
@@ -284,6 +302,11 @@ def test_which_way_by_default(monkeypatch):
 @pytest.mark.parametrize("chunk", [None, 1, 3])
 @pytest.mark.parametrize("name", ["linear", "convolution", "item"])
 def test_graph_is_freed_unless_asked_otherwise(name, chunk):
+    with warns_of_a_loop(name, chunk):
+        check_freed(name, chunk)
+
+
+def check_freed(name, chunk):
     encoder, heads, forward = setting(name)
     for retain in (True, False):
         features = forward()
@@ -419,11 +442,8 @@ def test_subclasses_do_as_they_say():
 
     parameters = with_jacobians()
     expected = [2 * p.jac[0] for p in with_jacobians(1)]
-    weights = jac_to_grad(with_jacobians(1), Twice())
-    assert weights.tolist() == [1]
-    assert weights.dtype == torch.float32
     single = with_jacobians(1)
-    jac_to_grad(single, Twice())
+    assert jac_to_grad(single, Twice()) is None  # twice the weighted sum
     assert_close([p.grad for p in single], expected)
     vaccine = GradVac()
     vaccine.gramian_weighting = Ones()
@@ -613,14 +633,14 @@ def test_hooks_on_an_aggregator_run():
             lambda m, args, out: seen.append(args[0].shape) or 2 * out
         )
         torch.manual_seed(0)
-        weights = jac_to_grad(parameters, mine)
+        assert jac_to_grad(parameters, mine) is None  # twice the weighted sum
         doubled = [p.grad for p in parameters]
         handle.remove()
         parameters = with_jacobians()
         torch.manual_seed(0)
         if isinstance(mine, GradVac):
             mine.reset()
-        assert_close(jac_to_grad(parameters, mine), weights.float(), rtol=1e-4, atol=1e-4)
+        jac_to_grad(parameters, mine)
         assert_close(doubled, [2 * p.grad for p in parameters], rtol=1e-4, atol=1e-3)
     assert seen == [(4, 3 * 2 + 5 + 1 + 4900)] * 3
     vaccine = GradVac()
@@ -838,6 +858,206 @@ def test_bad_arguments():
         backward(losses_of(heads, forward())[:2], inputs=shared[1])
     with pytest.raises(ValueError, match=r"shared_params\[0\].jac must have shape \(2, 8, 6\)"):
         mtl_backward(losses_of(heads, features := forward())[:2], features, shared_params=shared[0])
+
+
+class InPlace(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.ReLU(inplace=True), nn.Linear(4, 2))
+
+
+def test_heads_that_change_the_features_in_place():
+    encoder, _, forward = setting("linear")
+    heads = nn.ModuleList(InPlace() for _ in range(3))
+    features = forward()
+    losses = losses_of(heads, features)
+    check_refused(
+        r"features must be all through .* in place .*ReLU\(inplace=True\)",
+        lambda: mtl_backward(losses, features),
+        encoder,
+        heads,
+    )
+
+
+class _DDPSink(torch.autograd.Function):
+    """Joins outputs in one node, as the class of this name in DistributedDataParallel does."""
+
+    @staticmethod
+    def forward(ctx, *tensors):
+        return tuple(tensor.clone() for tensor in tensors)
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        return gradients
+
+
+def test_encoder_and_heads_in_one_graph():
+    """What the message advises works."""
+    encoder, heads, _ = setting("linear")
+    x = torch.randn(7, 6)
+
+    def together(x):
+        features = encoder(x)
+        return (features, *losses_of(heads, features))
+
+    for join, name in (
+        (lambda x: _DDPSink.apply(*together(x)), "_DDPSinkBackward"),
+        (torch.compile(together, backend="aot_eager"), "CompiledFunctionBackward"),
+    ):
+        features, *losses = join(x)
+        check_refused(
+            rf"features\[0\] and it come out of one {name}.* joined .*backward\(losses\)",
+            lambda losses=losses, features=features: mtl_backward(losses, features),
+            encoder,
+            heads,
+        )
+    features, *losses = _DDPSink.apply(*together(x))
+    backward(losses)
+    jac_to_grad(encoder.parameters(), Sum())
+    got = [p.grad for p in encoder.parameters()]
+    clear(encoder, heads)
+    sum(together(x)[1:]).backward()
+    assert_close(got, [p.grad for p in encoder.parameters()])
+
+
+def test_no_shared_parameters():
+    """The heads get their gradients as usual, and nothing has a .jac."""
+    encoder, heads, forward = setting("linear")
+    features = forward()
+    mtl_backward(losses_of(heads, features), features, shared_params=[])
+    got = [p.grad for p in heads.parameters()]
+    clear(heads)
+    sum(losses_of(heads, forward())).backward()
+    assert_close(got, [p.grad for p in heads.parameters()])
+    assert not any(hasattr(p, "jac") for p in encoder.parameters())
+
+
+def test_sparse_tensors_are_refused():
+    """And so is a .jac that is none, to which to add."""
+    p = nn.Parameter(torch.ones(2))
+    sparse = nn.Parameter(torch.eye(2).to_sparse())
+    features = p * 2
+    losses = [features.sum(), features.square().sum()]
+    for match, call in [
+        (
+            r"inputs\[0\] must be a dense tensor, got one of shape \(2, 2\) with layout torch.spa",
+            lambda: backward(losses, inputs=[sparse]),
+        ),
+        (r"tensors\[0\] must be a dense tensor", lambda: backward(sparse * 2)),
+        (
+            r"shared_params\[0\] must be a dense",
+            lambda: mtl_backward(losses, features, shared_params=[sparse]),
+        ),
+        (
+            r"tasks_params\[1\]\[0\] must be a dense",
+            lambda: mtl_backward(losses, features, tasks_params=[[], [sparse]]),
+        ),
+        (r"features\[0\] must be a dense", lambda: mtl_backward(losses, sparse * 2)),
+        (r"tensors\[0\] must be a dense", lambda: jac_to_grad([sparse], Sum())),
+    ]:
+        check_refused(match, call)
+    assert p.grad is None
+    p.jac = torch.eye(2).to_sparse()
+    with pytest.raises(ValueError, match=r"tensors\[0\]\.jac must be a dense tensor"):
+        jac_to_grad([p], Sum())
+    p.jac = "text"
+    with pytest.raises(ValueError, match=r"inputs\[0\]\.jac must have shape \(2, 2\).*got 'text'"):
+        backward(losses)
+
+
+def test_parameters_listed_twice():
+    """Differentiated once; but to aggregate one twice is a mistake."""
+    p = nn.Parameter(torch.ones(2))
+    backward([p.sum(), p.square().sum()], inputs=[p, p])
+    assert p.jac.tolist() == [[1, 1], [2, 2]]
+    with pytest.raises(ValueError, match=r"shape \(2,\) as tensors\[0\] and as tensors\[2\]"):
+        jac_to_grad([p, nn.Parameter(torch.ones(1)), p], Sum())
+    assert p.grad is None
+
+
+def test_weightings_are_no_aggregators():
+    p = nn.Parameter(torch.ones(2))
+    p.jac = torch.eye(2)
+    for weighting, match in [
+        (GroupedGradVac([[p]]), r"got GroupedGradVac\(.*vaccine\.jac_to_grad\(\)"),
+        (GradVacWeighting(), r"use GramianWeightedAggregator\(GradVacWeighting\(\.\.\.\)\)"),
+    ]:
+        with pytest.raises(ValueError, match=match):
+            jac_to_grad([p], weighting)
+    assert p.grad is None
+    assert p.jac.tolist() == [[1, 0], [0, 1]]
+
+
+class Reads(nn.Module):
+    def __init__(self, result):
+        super().__init__()
+        self.result = result
+
+    def forward(self, matrix):
+        return self.result
+
+
+class Says(Aggregator):
+    """The sum of the rows; what its attribute makes of them is something else."""
+
+    def __init__(self, result):
+        super().__init__()
+        self.weighting = Reads(result)
+
+    def forward(self, matrix, /):
+        self.weighting(matrix)
+        return matrix.sum(0)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        torch.full((4,), 2.0),
+        torch.tensor([1.0, 1, 1, 1.001]),
+        torch.ones(4, 1),
+        torch.ones(3),
+        torch.ones(4, dtype=torch.complex64),
+        "text",
+        None,
+    ],
+)
+def test_what_is_no_weight_is_not_returned(result):
+    """Whatever an attribute of this name holds."""
+    parameters = with_jacobians()
+    assert jac_to_grad(parameters, Says(result)) is None
+    assert_close(parameters[1].grad, with_jacobians()[1].jac.sum(0))
+
+
+def test_weights_of_ones_own_are_returned(monkeypatch):
+    """Compared block by block, whatever their dtype, and beside what is not finite."""
+    monkeypatch.setattr("cgtutor.autojac._jac_to_grad._COLUMNS", 1000)
+    for dtype in (torch.long, torch.float64):
+        weights = jac_to_grad(with_jacobians(), Says(torch.ones(4, dtype=dtype)))
+        assert_close(weights, torch.ones(4))
+    parameters = with_jacobians()
+    parameters[0].jac[0, 0, 0] = torch.nan
+    parameters[0].jac[0, 0, 1] = torch.inf
+    assert_close(jac_to_grad(parameters, Says(torch.ones(4))), torch.ones(4))
+    empty = nn.Parameter(torch.ones(0))
+    empty.jac = torch.ones(4, 0)
+    assert_close(jac_to_grad([empty], Says(torch.ones(4))), torch.ones(4))
+
+
+def test_hooks_on_every_module_run():
+    """They may change what an aggregator returns."""
+    parameters = with_jacobians()
+    expected = [2 * p.jac.sum(0) for p in parameters]
+
+    def double(module, args, output):
+        return 2 * output if isinstance(module, GradVac) else None
+
+    vaccine = GradVac(0)
+    vaccine.gramian_weighting.register_forward_hook(lambda m, args, out: torch.ones_like(out))
+    handle = nn.modules.module.register_module_forward_hook(double)
+    try:
+        assert jac_to_grad(parameters, vaccine) is None
+    finally:
+        handle.remove()
+    assert_close([p.grad for p in parameters], expected)
 
 
 def test_bad_jacobians():

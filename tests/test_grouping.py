@@ -18,6 +18,7 @@ from cgtutor.grouping import (
     enc_dec,
     whole_model,
 )
+from cgtutor.streaming import StreamingGradVac
 
 PARTITIONS = [whole_model, enc_dec, all_layer, all_matrix]
 
@@ -116,12 +117,26 @@ def test_wrong_partitions():
         ("groups must hold at least one group", iter([])),
         (r"groups\[1\]\[0\] must require gradients", [[w], [torch.ones(2)]]),
         (r"groups\[0\]\[0\] must be a leaf", [[w * 2]]),
+        (r"groups\[0\]\[1\] must be a dense", [[w, nn.Parameter(torch.eye(2).to_sparse())]]),
     ]:
         with pytest.raises(ValueError, match=match):
             GroupedGradVac(groups)
     with pytest.raises(ValueError, match="beta must be"):
         GroupedGradVac([[w]], beta=2)
     assert "GroupedGradVac(beta=0.25" in repr(GroupedGradVac([[w]], 0.25))
+
+
+def test_names_its_groups():
+    """How many, and how large; of many groups the smallest and the largest."""
+    one, deep = nn.Linear(2, 3), nn.Sequential(*(nn.Linear(n, 2) for n in range(1, 9)))
+    for groups, text in [
+        (whole_model(one), "1 group of 9 numbers"),
+        (all_matrix(one), "2 groups of 6, 3 numbers"),
+        (all_layer(deep), "8 groups of 4 to 18 numbers"),
+    ]:
+        for kind in (GroupedGradVac, StreamingGradVac):
+            expected = f"{kind.__name__}(beta=0.5, eps=1e-08, guard=False, {text})"
+            assert repr(kind(groups, guard=False)) == expected
 
 
 def network(dtype=torch.float32):
@@ -220,7 +235,7 @@ def test_state_goes_along():
         differentiate(encoder, heads, step)
         vaccine.jac_to_grad()
     state = copy.deepcopy(vaccine.state_dict())
-    assert list(state) == ["targets"]
+    assert list(state) == ["targets", "_extra_state"]
     assert state["targets"].shape == (6, 4, 4)
     assert state["targets"].dtype == torch.float64
     fresh = GroupedGradVac(all_matrix(encoder), generator=torch.Generator())
@@ -242,6 +257,25 @@ def test_state_goes_along():
     both[2].jac_to_grad()
     assert both[0][0].weight.grad is not None
     assert encoder[0].weight.grad is None
+
+
+@pytest.mark.parametrize("kind", [GroupedGradVac, StreamingGradVac])
+def test_the_draws_of_an_own_generator_resume(kind):
+    """Four tasks meet in random order, which is in state_dict()."""
+    results = []
+    for stop in (None, 2):
+        encoder, heads = network()
+        vaccine = kind(all_layer(encoder), generator=torch.Generator().manual_seed(4))
+        for step in range(4):
+            if step == stop:
+                state = vaccine.state_dict()
+                vaccine = kind(all_layer(encoder), generator=torch.Generator())
+                vaccine.load_state_dict(state)
+            encoder.zero_grad()
+            differentiate(encoder, heads, step)
+            vaccine.jac_to_grad()
+        results.append(gradients(encoder))
+    assert all(torch.equal(a, b) for a, b in zip(*results))
 
 
 def test_several_dtypes_in_one_model():

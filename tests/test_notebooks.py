@@ -103,6 +103,22 @@ def test_set_up_installs_only_what_is_missing(notebook, monkeypatch, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_set_up_sees_through_a_clone(notebook, monkeypatch, tmp_path):
+    """A folder named cgtutor beside the notebook is found as a package, and is none."""
+    (tmp_path / "cgtutor" / "notebooks").mkdir(parents=True)
+    elsewhere = [p for p in sys.path if not (Path(p) / "cgtutor" / "__init__.py").exists()]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "cgtutor"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *elsewhere])
+    assert importlib.util.find_spec("cgtutor") is not None
+    asked = []
+    monkeypatch.setattr("subprocess.run", lambda command, **_: asked.append(command))
+    exec(code(notebook)[0].source, {})
+    (command,) = asked
+    assert command[-1].startswith("cgtutor @ git+https://")
+    assert "tqdm" not in command
+
+
 def test_has_all_its_parts(notebook):
     first, text = notebook.cells[0].source, markdown(notebook)
     assert re.match(r"# .+\?\n", first), "the title asks the notebook's question"

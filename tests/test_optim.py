@@ -4,7 +4,6 @@ import copy
 import inspect
 import itertools
 import math
-import pickle
 
 import pytest
 import torch
@@ -13,12 +12,15 @@ from hypothesis import strategies as st
 from optimizers import (
     CLASSES,
     TWINS,
+    as_version_0_1_0,
     assert_equal,
+    feed,
     gradients,
     parameters,
+    params_of,
     run,
+    small,
     twin,
-    with_heaps,
 )
 from torch.optim import lr_scheduler, swa_utils
 from torch.optim.optimizer import register_optimizer_step_pre_hook
@@ -46,18 +48,6 @@ DEFAULTS = {
     Adam_C_eff: (*ADAM_EFF, 0, False, "sum", True, None),
     AdamW_C_eff: (*ADAM_EFF, 0.01, False, "sum", True, None),
 }
-
-
-def small(optimizer_class, **options):
-    """An optimizer of one parameter w = (1, 1)."""
-    w = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
-    return w, optimizer_class([w], **options)
-
-
-def feed(w, optimizer, *grads):
-    for g in grads:
-        w.grad = torch.as_tensor(g, dtype=w.dtype)
-        optimizer.step()
 
 
 # ---------------------------------------------------------------------------- the contract
@@ -89,7 +79,7 @@ def test_worked_trace(optimizer_class):
     assert memory.priorities == [0.75, 0.25]
     assert [g.tolist() for g in memory.gradients] == [[0, -3], [4, 0]]
     assert memory.ages == [1, 3]
-    assert (memory.accepted, memory.refused, memory.replaced) == (3, 1, 1)
+    assert (memory.inserted, memory.rejected, memory.evicted) == (3, 1, 1)
 
 
 @pytest.mark.parametrize("aggr", ["sum", "mid", "mean"])
@@ -235,7 +225,7 @@ def test_lower_topc_counts_at_once(optimizer_class):
     lowered = twin(optimizer_class, ps, topC=4, decay=1)
     run(lowered, fed[:10])
     lowered.param_groups[0]["topC"] = 2
-    saved = with_heaps(lowered)
+    saved = as_version_0_1_0(lowered)
     for state in saved["state"].values():
         heap = state["critical"]["heap"]
         heap[:] = sorted(heap, key=lambda entry: entry[:2])[-2:]
@@ -356,12 +346,12 @@ def test_priority_of_millions_of_elements(optimizer_class):
 def test_not_finite_never_enters(optimizer_class, bad, full):
     w, optimizer = small(optimizer_class, topC=2 if full else 9, decay=0.7)
     feed(w, optimizer, [1, 2], [3, 4])
-    before = copy.deepcopy(optimizer.memory(w).state["heap"])
+    before = copy.deepcopy(optimizer.memory(w).heap)
     feed(w, optimizer, [bad, 1])
     after = optimizer.memory(w)
     assert [m.tolist() for m in after.gradients] == [[3, 4], [1, 2]]
     assert after.priorities == [0.7 * p for p, _, _ in sorted(before, reverse=True)]
-    assert after.refused == 1
+    assert after.rejected == 1
 
 
 def test_one_bad_gradient_in_a_synced_group_keeps_all_out(optimizer_class):
@@ -378,7 +368,30 @@ def test_overflowing_sum_of_norms(optimizer_class):
     for p in ps:
         p.grad = torch.full_like(p, 1.7e308)
     optimizer.step()
-    assert [optimizer.memory(p).refused for p in ps] == [1, 1]
+    assert [optimizer.memory(p).rejected for p in ps] == [1, 1]
+
+
+# ------------------------------------------------------------------------------ zero input
+
+
+def test_a_priority_of_zero_is_rejected(optimizer_class):
+    w, optimizer = small(optimizer_class, synced=False)
+    feed(w, optimizer, [0, 0], [1, 2], [0, 0])
+    memory = optimizer.memory(w)
+    assert [g.tolist() for g in memory.gradients] == [[1, 2]]
+    assert (memory.seen, memory.inserted, memory.rejected, memory.ages) == (3, 1, 2, [1])
+
+
+def test_a_zero_gradient_in_a_synced_group_has_the_groups_priority(optimizer_class):
+    ps = parameters([(2,), (2,)])
+    optimizer = optimizer_class(ps, decay=1)
+    for size in (0.0, 5.0):
+        ps[0].grad, ps[1].grad = torch.zeros(2), torch.tensor([size, 0.0])
+        optimizer.step()
+    for p in ps:
+        memory = optimizer.memory(p)
+        assert (memory.priorities, memory.seen) == ([5.0], 2)
+    assert optimizer.memory(ps[0]).gradients[0].tolist() == [0, 0]
 
 
 # ----------------------------------------------------------------------- gradients of the caller
@@ -433,9 +446,9 @@ def test_a_gradient_that_knows_its_history(optimizer_class):
             fed.append(w.grad)
             super()._base_step()
 
-        def _update(self, group, lists, special, **how):
+        def _update(self, group, lists, has_complex, **kernels):
             fed.extend(lists[1])
-            super()._update(group, lists, special, **how)
+            super()._update(group, lists, has_complex, **kernels)
 
     fed = []
     w, optimizer = small(Watched, topC=2, weight_decay=0.1)
@@ -618,109 +631,6 @@ def test_grad_scaler(optimizer_class, kernel):
     assert_equal(mine, plain.param_groups[0]["params"])
 
 
-# ------------------------------------------------------------------------ saving and resuming
-
-
-def resumed_by_state_dict(optimizer, path):
-    torch.save(optimizer.state_dict(), path)
-    ps = [p.detach().clone().requires_grad_() for p in optimizer.param_groups[0]["params"]]
-    other = type(optimizer)(ps, lr=9.0, topC=7)
-    other.load_state_dict(torch.load(path, weights_only=True))
-    return other
-
-
-def resumed_by_pickle(optimizer, path):
-    return pickle.loads(pickle.dumps(optimizer))
-
-
-def resumed_by_deepcopy(optimizer, path):
-    return copy.deepcopy(optimizer)
-
-
-@pytest.mark.parametrize("resume", [resumed_by_state_dict, resumed_by_pickle, resumed_by_deepcopy])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("stop", [0, 2, 11])
-def test_resume(optimizer_class, resume, dtype, stop, tmp_path):
-    """Stop (before the first step, while the memory fills, when it is full), resume, go on."""
-    ps = parameters(dtype=dtype)
-    fed = gradients(ps, steps=30, missing=0.1)
-    options = {"topC": 4, "decay": 0.99, "weight_decay": 0.1}
-    whole = twin(optimizer_class, ps, **options)
-    through = run(whole, fed)
-
-    stopped = twin(optimizer_class, ps, **options)
-    run(stopped, fed[:stop])
-    other = resume(stopped, tmp_path / "state.pt")
-    assert_equal(run(other, fed[stop:]), through[stop:])
-    assert_equal(other.state_dict(), whole.state_dict())
-    # and what it came from is untouched: nothing is shared
-    assert_equal(run(stopped, fed[stop:]), through[stop:])
-
-
-def test_load_shares_nothing_with_the_dict(optimizer_class):
-    ps = parameters()
-    fed = gradients(ps, steps=20)
-    first = twin(optimizer_class, ps, topC=2)
-    run(first, fed[:5])
-    saved = first.state_dict()
-    kept = copy.deepcopy(saved)
-    other = twin(optimizer_class, ps)
-    other.load_state_dict(saved)
-    run(other, fed[5:])
-    assert_equal(saved, kept)
-
-
-def test_state_is_plain(optimizer_class):
-    """Numbers, tensors, and lists, tuples and dictionaries of these."""
-
-    def check(value):
-        if isinstance(value, dict):
-            assert all(type(key) in (str, int) for key in value)
-            value = list(value.values())
-        if isinstance(value, (list, tuple)):
-            for item in value:
-                check(item)
-        else:
-            plain = (float, int, bool, str, torch.Tensor, torch.dtype, type(None))
-            assert type(value) in plain, type(value)
-
-    ps = parameters()
-    optimizer = twin(optimizer_class, ps)
-    run(optimizer, gradients(ps, steps=3))
-    check(optimizer.state_dict())
-
-
-def test_warm_start_from_torch(optimizer_class):
-    """The state of torch's own optimizer is taken: same moments, empty memories."""
-    ps = parameters(dtype=torch.float64)
-    fed = gradients(ps, steps=10)
-    theirs = twin(CLASSES[optimizer_class], ps, lr=0.05)
-    run(theirs, fed)
-    mine = optimizer_class(
-        [{"params": theirs.param_groups[0]["params"], "topC": 3}], kappa=0, decay=0.9
-    )
-    mine.load_state_dict(theirs.state_dict())
-    group = mine.param_groups[0]
-    assert (group["lr"], group["topC"], group["decay"], group["kappa"]) == (0.05, 3, 0.9, 0)
-    more = gradients(ps, steps=10, seed=2)
-    start = copy.deepcopy(theirs)
-    assert_equal(run(mine, more), run(start, more))
-
-
-def test_memory_keeps_its_dtype_on_load(optimizer_class):
-    """Torch would cast it to the parameter's, and what is 1e6 in float32 is Inf in float16."""
-    saved = twin(optimizer_class, parameters([(2,)]), lr=0)
-    run(saved, [[torch.tensor([1e6, 1.0])]])
-    p = torch.nn.Parameter(torch.ones(2, dtype=torch.float16))
-    optimizer = optimizer_class([p])
-    optimizer.load_state_dict(saved.state_dict())
-    assert optimizer.memory(p).gradients[0].tolist() == [1e6, 1.0]
-    assert optimizer.memory(p).gradients[0].dtype == torch.float32
-    p.grad = torch.ones_like(p)
-    optimizer.step()
-    assert optimizer.memory(p).gradients[0].tolist() == [1e6, 1.0]
-
-
 @pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step:UserWarning")
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_what_a_scheduler_left_can_be_loaded(optimizer_class, name):
@@ -742,107 +652,6 @@ def test_learning_rate_a_hair_below_zero_can_be_loaded(optimizer_class):
     small(optimizer_class)[1].load_state_dict(optimizer.state_dict())
 
 
-def test_hooks_of_the_user_run_around_the_load(optimizer_class):
-    """A pre-hook may unwrap the dictionary, and what it returns is what gets checked."""
-    w, optimizer = small(optimizer_class)
-    feed(w, optimizer, [1, 2])
-    saved = {"optimizer": optimizer.state_dict()}
-    v, other = small(optimizer_class)
-    seen = []
-    other.register_load_state_dict_pre_hook(lambda _, state: state["optimizer"])
-    other.register_load_state_dict_post_hook(lambda o: seen.append(len(o.memory(v))))
-    other.load_state_dict(saved)
-    assert seen == [1]
-    other.load_state_dict(saved)
-    assert seen == [1, 1]
-    assert len(other._optimizer_load_state_dict_pre_hooks) == 1, "our own hooks stay behind"
-    saved["optimizer"]["param_groups"][0]["topC"] = 0
-    with pytest.raises(ValueError, match="topC must be"):
-        other.load_state_dict(saved)
-
-
-def broken(state_dict, **changes):
-    state_dict = copy.deepcopy(state_dict)
-    memory = state_dict["state"][0]["critical"]
-    for key, value in changes.items():
-        if value is None:
-            del memory[key]
-        else:
-            memory[key] = value
-    return state_dict
-
-
-def test_load_refuses_what_does_not_fit(optimizer_class):
-    optimizer = twin(optimizer_class, parameters([(2, 3)]), topC=2)
-    run(optimizer, [[torch.ones(2, 3)], [torch.ones(2, 3)]])
-    untouched = copy.deepcopy(optimizer.state_dict())
-    before = with_heaps(optimizer)  # which an _eff optimizer loads, too
-    (p, born, g), second = before["state"][0]["critical"]["heap"]
-
-    def refuses(state_dict, match):
-        with pytest.raises(ValueError, match=match):
-            optimizer.load_state_dict(state_dict)
-        assert_equal(optimizer.state_dict(), untouched)
-
-    for shape in ((1,), (3, 2)):
-        other = twin(optimizer_class, parameters([shape]))
-        run(other, [[torch.ones(shape)]])
-        refuses(other.state_dict(), r"\['state'\]\[0\]\['critical'\] must .* shape \(2, 3\), got")
-
-    wrong = copy.deepcopy(before)
-    wrong["param_groups"][0]["topC"] = 0
-    refuses(wrong, "topC must be a positive integer, got 0")
-    two = optimizer_class([{"params": p} for p in parameters([(3,), (3,)])])
-    refuses(two.state_dict(), "different number of parameter groups")
-    smaller = optimizer_class(parameters([(2, 3), (2, 3)]))
-    refuses(smaller.state_dict(), "doesn't match the size")
-
-    parts = (
-        "must hold (heap, a list of .priority, born, gradient., seen and accepted"
-        "|gradients, sum and ledger, tensors that fit together), got"
-    )
-    for changes in (
-        *({"seen": None}, {"heap": None}, {"heap": 3}, {"heap": [(1.0, 2)]}),
-        *({"seen": math.inf}, {"seen": 2.7}, {"accepted": "2"}),
-        *({"heap": [(x, born, g)]} for x in ("x", 10**400)),
-        *({"heap": [(p, born, x)]} for x in ("g", g.to("meta"), g.to_sparse())),
-    ):
-        refuses(broken(before, **changes), parts)
-    for changes in (
-        *({"seen": x} for x in (0, 1, -5)),
-        *({"accepted": x} for x in (0, 1, 3)),
-        *({"heap": [(x, born, g), second]} for x in (math.nan, math.inf, -1.0)),
-        *({"heap": [(p, x, g), second]} for x in (0, 3, second[1])),
-        *({"heap": [(p, born, x), second]} for x in (g * math.nan, g * 1j)),
-    ):
-        refuses(broken(before, **changes), "must hold finite gradients and priorities of different")
-    wrong = copy.deepcopy(before)
-    wrong["state"][0]["critical"] = 7
-    refuses(wrong, parts)
-
-    optimizer.load_state_dict(broken(before, heap=[second, (p, born, g)]))
-    assert optimizer.memory(optimizer.param_groups[0]["params"][0]).heap[0][1] == born
-
-
-@pytest.mark.parametrize("other", CLASSES)
-def test_load_refuses_another_kind(optimizer_class, other):
-    kinds = {SGD_C: 0, RMSprop_C: 1, Adam_C: 2, AdamW_C: 2}  # torch loads Adam into AdamW, too
-    kinds |= {eff: kinds[readable] for eff, readable in TWINS.items()}
-    w, optimizer = small(optimizer_class)
-    for kind in (other, CLASSES[other]):
-        foreign = twin(kind, [w], lr=0.1)
-        run(foreign, gradients([w], steps=2))
-        before = copy.deepcopy(optimizer.state_dict())
-        if kinds[optimizer_class] == kinds[other]:
-            optimizer.load_state_dict(foreign.state_dict())
-        else:
-            said = f"state_dict must be that of {optimizer_class.__name__} or of its torch counter"
-            with pytest.raises(ValueError, match=said):
-                optimizer.load_state_dict(foreign.state_dict())
-            assert_equal(optimizer.state_dict(), before)
-    feed(w, optimizer, [1, 2])
-
-
 def test_memory_is_there_to_look_into(optimizer_class):
     w, optimizer = small(optimizer_class)
     assert isinstance(optimizer.memory(w), CriticalGradients)
@@ -852,6 +661,52 @@ def test_memory_is_there_to_look_into(optimizer_class):
         optimizer.memory(torch.zeros(3))
     with pytest.raises(ValueError, match=r"parameter must be one of .* got 'weight'"):
         optimizer.memory("weight")
+
+
+@pytest.mark.parametrize("kernel", [None, "fused"])
+@pytest.mark.parametrize("set_by_hand", [{"found_inf": 1.0}, {"found_inf": 0.0, "grad_scale": 4.0}])
+def test_scales_set_by_hand(optimizer_class, kernel, set_by_hand):
+    """As GradScaler sets them for torch's fused optimizers: both twins do as torch does."""
+    base = CLASSES[optimizer_class]
+    if base is torch.optim.RMSprop:
+        pytest.skip("torch's RMSprop has no fused kernel")
+    kernel = {kernel: True} if kernel else {}
+    fed = gradients(parameters([(3,), (2, 2)]), steps=4)
+    ends = []
+    for made in (optimizer_class, base):
+        for options in ({"kappa": 0.0}, {}) if made is optimizer_class else ({},):
+            optimizer = twin(made, parameters([(3,), (2, 2)]), **kernel, **options)
+            for name, value in set_by_hand.items():
+                setattr(optimizer, name, torch.tensor(value))
+            if not kernel:
+                with pytest.raises(AssertionError, match="grad_scale"):
+                    run(optimizer, fed)
+                continue
+            ends.append(run(optimizer, fed[:1])[-1])
+            for p, g in zip(params_of(optimizer), fed[0]):
+                if made is optimizer_class:
+                    assert torch.equal(p.grad, g)
+                    assert torch.equal(optimizer.memory(p).gradients[0], g)
+    for end in ends:
+        assert_equal(end, ends[-1])
+    if kernel and set_by_hand["found_inf"]:
+        assert_equal(ends[0], [p.detach() for p in parameters([(3,), (2, 2)])])
+
+
+@pytest.mark.parametrize("eff", TWINS)
+@pytest.mark.parametrize("found_inf", [0.0, 1.0])
+def test_twins_scale_alike(eff, found_inf):
+    if eff is RMSprop_C_eff:
+        pytest.skip("torch's RMSprop has no fused kernel")
+    ps = parameters([(3,), (2, 2)])
+    fed = gradients(ps, steps=6)
+    options = {"fused": True, "topC": 3, "decay": 0.9, "aggr": "sum"}
+    ends = []
+    for made in (eff, TWINS[eff]):
+        optimizer = twin(made, ps, **options)
+        optimizer.grad_scale, optimizer.found_inf = torch.tensor(2.0), torch.tensor(found_inf)
+        ends.append(run(optimizer, fed)[-1])
+    torch.testing.assert_close(*ends)
 
 
 # ------------------------------------------------------------------------------- bad input
@@ -929,6 +784,42 @@ def test_bad_value_set_later(optimizer_class, options):
     assert not optimizer.state
 
 
+@pytest.mark.parametrize(
+    "options", [{"topC": 0}, {"decay": 2}, {"kappa": -1}, {"aggr": "max"}, {"synced": 1}]
+)
+def test_bad_value_set_after_a_good_step(optimizer_class, options):
+    w, optimizer = small(optimizer_class)
+    feed(w, optimizer, [1, 2])
+    good = dict(optimizer.param_groups[0])
+    before = copy.deepcopy(optimizer.state_dict())
+    value = w.detach().clone()
+    optimizer.param_groups[0].update(options)
+    with pytest.raises(ValueError, match=f"^{next(iter(options))} must be"):
+        feed(w, optimizer, [3, 4])
+    optimizer.param_groups[0].update(good)
+    assert_equal(optimizer.state_dict(), before)
+    assert torch.equal(w, value)
+
+
+def test_a_parameter_listed_twice(optimizer_class):
+    w, v = (torch.nn.Parameter(torch.ones(2, 3)) for _ in range(2))
+    twice = r"params must hold each parameter once, got one of shape \(2, 3\)"
+    with pytest.raises(ValueError, match=twice + " twice"):
+        optimizer_class([w, v, w])
+    with pytest.raises(ValueError, match=twice + ", 'tied', twice"):
+        optimizer_class([("weight", w), ("tied", w)])
+    optimizer = optimizer_class([v])
+    with pytest.raises(ValueError, match=twice):
+        optimizer.add_param_group({"params": iter([w, w])})
+    assert len(optimizer.param_groups) == 1
+    with pytest.raises(ValueError, match="more than one parameter group"):
+        optimizer.add_param_group({"params": [v]})
+    with pytest.raises(ValueError, match=r"params must hold each parameter once, got 3 twice"):
+        optimizer_class([3, 3])
+    with pytest.raises(TypeError, match="ordered collections"):
+        optimizer.add_param_group({"params": {w}})
+
+
 def test_legal_extremes(optimizer_class):
     for options in ({"lr": 0}, {"decay": 0}, {"decay": 1}, {"kappa": 0}, {"topC": 1}):
         w, optimizer = small(optimizer_class, **options)
@@ -968,6 +859,25 @@ def test_a_users_group_dictionary_is_left_alone(optimizer_class):
     group = {"params": parameters([(1,)]), "topC": 3}
     optimizer_class([group])
     assert group.keys() == {"params", "topC"}
+
+
+def test_memory_is_a_snapshot(optimizer_class):
+    """Whatever is done to it, the training does not notice, and it does not follow the training."""
+    ps = parameters()
+    fed = gradients(ps, steps=12)
+    played_with, left_alone = (twin(optimizer_class, ps, topC=3, decay=0.9) for _ in range(2))
+    run(played_with, fed[:6])
+    run(left_alone, fed[:6])
+    for p in params_of(played_with):
+        memory = played_with.memory(p)
+        memory.insert(1e9, torch.full_like(p, 7.0))
+        memory.fade()
+        for gradient in memory.gradients:
+            gradient.fill_(9.0)
+    memory = played_with.memory(params_of(played_with)[0])
+    before = memory.priorities, copy.deepcopy(memory.gradients)
+    assert_equal(run(played_with, fed[6:]), run(left_alone, fed[6:]))
+    assert_equal((memory.priorities, memory.gradients), before)
 
 
 def test_public_names():

@@ -84,7 +84,7 @@ def test_readme_examples_run():
     names = {}
     exec(optimizer, names)
     assert len([line for line in optimizer.splitlines() if line]) == 6
-    assert names["optimizer"].memory(names["model"].weight).accepted == 1
+    assert names["optimizer"].memory(names["model"].weight).inserted == 1
     names = {}
     exec(vaccine, names)
     assert len([line for line in vaccine.splitlines() if line]) == 10

@@ -4,15 +4,32 @@ import copy
 import gc
 import weakref
 
+import numpy as np
 import pytest
 import torch
-from test_autojac import IN_A_LOOP, MODELS, clear, losses_of, setting
+from test_autojac import (
+    IN_A_LOOP,
+    MODELS,
+    ReadsItsGradient,
+    clear,
+    losses_of,
+    setting,
+    warns_of_a_loop,
+)
 from torch import nn
 from torch.testing import assert_close
 
 from cgtutor import autojac, streaming
+from cgtutor.autojac import _rows as rows
+from cgtutor.autojac._graph import explore
 from cgtutor.grouping import GroupedGradVac, all_layer, all_matrix, enc_dec, whole_model
 from cgtutor.streaming import StreamingGradVac
+
+
+@pytest.fixture(autouse=True)
+def _nothing_has_been_warned_of(monkeypatch):
+    monkeypatch.setattr(rows, "_warned", set())
+
 
 PARTITIONS = [whole_model, enc_dec, all_layer, all_matrix]
 
@@ -42,6 +59,11 @@ def gradients(*modules):
 @pytest.mark.parametrize("name", MODELS)
 def test_same_numbers(name, partition, small, monkeypatch):
     monkeypatch.setattr(streaming, "_SMALL", small)
+    with warns_of_a_loop(name):
+        check_same_numbers(name, partition)
+
+
+def check_same_numbers(name, partition):
     encoder, heads, forward = setting(name)
     groups = partition(encoder)
     streaming_vaccine, grouped = StreamingGradVac(groups), GroupedGradVac(groups)
@@ -75,7 +97,8 @@ def combined_in_time(monkeypatch, name, partition=all_matrix):
 @pytest.mark.parametrize("name", MODELS)
 def test_what_is_streamed(name, monkeypatch):
     """All that can be; the last layer first."""
-    streamed, every = combined_in_time(monkeypatch, name)
+    with warns_of_a_loop(name):
+        streamed, every = combined_in_time(monkeypatch, name)
     late = {
         "attention": {"module.out_proj.weight", "module.out_proj.bias"},  # a child not called
         "transformer": {"self_attn.out_proj.weight", "self_attn.out_proj.bias"},
@@ -214,6 +237,11 @@ def test_without_a_tap_all_groups_wait():
 
 @pytest.mark.parametrize("name", ["linear", "item"])
 def test_graph_is_freed_unless_asked_otherwise(name):
+    with warns_of_a_loop(name):
+        check_freed(name)
+
+
+def check_freed(name):
     encoder, heads, forward = setting(name)
     vaccine = StreamingGradVac(all_matrix(encoder))
     with vaccine.tap(encoder):
@@ -232,6 +260,153 @@ def test_graph_is_freed_unless_asked_otherwise(name):
         vaccine.mtl_backward(losses, features)
     assert all(p.grad is None for p in [*encoder.parameters(), *heads.parameters()])
     assert torch.equal(vaccine.targets, targets)
+
+
+def record_combined(monkeypatch):
+    """What is received during the backward pass."""
+    received = []
+    honest = streaming._Pass.receive
+
+    def receive(self, parameters, jacobians):
+        received.extend(parameters)
+        honest(self, parameters, jacobians)
+
+    monkeypatch.setattr(streaming._Pass, "receive", receive)
+    return received
+
+
+def agree(encoder, heads, forward, prepare=lambda vaccine: None, vaccine_class=StreamingGradVac):
+    """Both kinds, prepared alike, give the same weights, gradients and targets."""
+    groups, results = all_layer(encoder), []
+    for base in (GroupedGradVac, StreamingGradVac):
+        kind = vaccine_class if base is StreamingGradVac else base
+        vaccine = kind(groups)
+        prepare(vaccine)
+        weights = [step(vaccine, encoder, heads, forward, seed) for seed in range(3)]
+        results.append([weights, gradients(encoder, heads), vaccine.targets])
+    assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
+
+
+def ones(module, args, output):
+    return torch.ones_like(output)
+
+
+def doubled(module, args):
+    return (args[0] * 2, *args[1:])
+
+
+def test_hooks_on_the_vaccine_run(monkeypatch):
+    received = record_combined(monkeypatch)
+    setup = setting("linear")
+    agree(*setup, lambda vaccine: vaccine.register_forward_hook(ones))
+    agree(*setup, lambda vaccine: vaccine.register_forward_pre_hook(doubled))
+    assert not received
+    agree(*setup)
+    assert received
+
+
+class Ones(StreamingGradVac):
+    def forward(self, gramian, /, precision=None):
+        return torch.ones(gramian.shape[:-1])
+
+
+class NumpyOnes(StreamingGradVac):
+    def weigh(self, gramian, precision, /):
+        return np.ones(gramian.shape[:-1])
+
+
+@pytest.mark.parametrize("kind", [Ones, NumpyOnes])
+def test_a_subclass_does_as_it_says(kind):
+    encoder, heads, forward = setting("linear")
+    weights = step(kind(all_layer(encoder)), encoder, heads, forward, 0)
+    assert torch.equal(weights, torch.ones(2, 3))
+
+
+def test_hooks_on_parameters_run(monkeypatch):
+    """Their groups wait, because torch runs such a hook when it has the gradient."""
+    encoder, heads, forward = setting("linear")
+    encoder[2].bias.register_hook(lambda gradient: gradient * 3)
+    received = record_combined(monkeypatch)
+    agree(encoder, heads, forward)
+    assert set(received) == set(encoder[0].parameters())
+
+
+def test_a_jac_that_is_there_is_added_to():
+    """As grouped does, which would otherwise be another result in silence."""
+    encoder, heads, forward = setting("linear")
+    groups, results = all_layer(encoder), []
+    for kind in (GroupedGradVac, StreamingGradVac):
+        features = forward()
+        autojac.mtl_backward(losses_of(heads, features), features)
+        weights = step(kind(groups), encoder, heads, forward, 0)
+        assert not any(hasattr(p, "jac") for p in encoder.parameters())
+        results.append([weights, *gradients(encoder, heads)])
+    assert_close(*results)
+    encoder[0].weight.jac = torch.ones(2, 8, 6)
+    with pytest.raises(ValueError, match=r"shared_params\[0\]\.jac must have shape \(3, 8, 6\)"):
+        step(StreamingGradVac(groups), encoder, heads, forward, 0)
+    assert all(p.grad is None for p in encoder.parameters())
+
+
+def test_an_encoder_compiled_as_a_whole_is_not_tapped(monkeypatch):
+    """Although it is compiled while it is tapped."""
+    received, results = record_combined(monkeypatch), []
+    encoder, heads, _ = setting("linear")
+    x = torch.randn(7, 6)
+    for kind in (StreamingGradVac, GroupedGradVac):
+        torch._dynamo.reset()
+        compiled = torch.compile(encoder, backend="aot_eager")
+        vaccine = kind(all_layer(encoder))
+        with warns_of_a_loop("compiled") as caught:
+            rows._warned.clear()
+            weights = step(vaccine, encoder, heads, lambda compiled=compiled: compiled(x), 0)
+        assert "what torch.compile has compiled" in str(caught[0].message)
+        results.append([weights, *gradients(encoder, heads)])
+    assert_close(*results, rtol=1e-4, atol=1e-5)
+    assert not received
+    torch._dynamo.reset()
+    compiled = torch.compile(encoder, backend="aot_eager", fullgraph=True)
+    with StreamingGradVac(all_layer(encoder)).tap(encoder):
+        (node,) = explore([compiled(x)]).nodes  # a tap would break the graph
+    assert type(node).__name__ == "CompiledFunctionBackward"
+
+
+class LastGated(nn.Module):
+    """A layer with one parameter, whose gradient is the same for all tasks."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate, self.last = nn.Linear(6, 1, bias=False), nn.Linear(6, 4)
+
+    def forward(self, x):
+        return Auxiliary.apply(self.last(x), self.gate(x).mean())
+
+
+def test_a_lone_parameter_with_the_same_gradient_for_all_tasks_is_streamed(monkeypatch):
+    monkeypatch.setitem(MODELS, "gated", LastGated)
+    streamed, every = combined_in_time(monkeypatch, "gated")
+    assert set(streamed) == every
+
+
+def test_streaming_ends_where_a_pass_cannot_be_vectorised(monkeypatch):
+    """What has been received counts, also a part of what a parameter used twice gets."""
+    monkeypatch.setitem(MODELS, "ends", Ends)
+    monkeypatch.setattr(streaming, "_SMALL", 0)
+    encoder, heads, forward = setting("ends")
+    received = record_combined(monkeypatch)
+    with warns_of_a_loop("item"):
+        agree(encoder, heads, forward)
+    assert set(received) == {*encoder.last.parameters(), *encoder.layer.parameters()}
+
+
+class Ends(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.layer, self.last = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 4)
+
+    def forward(self, x):
+        x = ReadsItsGradient.apply(self.layer(self.first(x).tanh()).tanh())
+        return self.last(self.layer(x).tanh())
 
 
 def test_bad_arguments():

@@ -6,7 +6,7 @@ hyperparameters; by default it keeps more gradients for longer and adds their me
 ``cgoptimizer`` do, whatever ``aggr`` and ``kappa`` say. A checkpoint of either can be loaded
 into the other.
 
-What is different is where the memory lies (:mod:`cgtutor.stack`): the kept gradients of a
+What is different is where the memory lies: the kept gradients of a
 parameter are the rows of one tensor, with a running sum, so that an aggregate costs the same for
 any topC, and all the decisions of a group are taken at once.
 
@@ -24,17 +24,17 @@ Compiled
     (SGD_C_eff with momentum and ``dampening`` takes a second graph after its first step.)
 
 Memory: topC rows and their sum for each parameter. ``buffer_dtype=torch.bfloat16`` halves the
-rows and keeps the sum in float32; a gradient with a norm that a row could not hold stays out.
+rows and keeps the sum in float32; a gradient with a norm that a row could not hold is rejected.
 
-The sum is made anew before its rounding errors can come to a hundred-thousandth of the norms kept.
-Where no value is looked at, one thirty-second of it is made anew at every step instead, so the
+The sum is recomputed before its rounding errors can come to a hundred-thousandth of the norms
+kept. Where no value is read, one thirty-second of it is recomputed at every step instead, so the
 traces of a gradient that was larger by many powers of ten are gone 32 steps after it.
 
 Source: arXiv:2106.10708, Section 3.
 """
 
+from cgtutor.optim_eff._base import StackedOptimizer
 from cgtutor.optim_eff.adam import Adam_C_eff, AdamW_C_eff
-from cgtutor.optim_eff.base import StackedOptimizer
 from cgtutor.optim_eff.rmsprop import RMSprop_C_eff
 from cgtutor.optim_eff.sgd import SGD_C_eff
 

@@ -1,72 +1,62 @@
 """SGD on critical gradients, GPU-efficient."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import SGD
+from torch.optim.optimizer import ParamsT
 from torch.optim.sgd import sgd
 
-from cgtutor.optim_eff.base import StackedOptimizer
+from cgtutor.optim._base import Aggr
+from cgtutor.optim._docs import documented
+from cgtutor.optim_eff._base import StackedOptimizer
+from cgtutor.optim_eff._pieces import Lists
 
 
+@documented
 class SGD_C_eff(StackedOptimizer, SGD):
-    """Stochastic gradient descent, with or without momentum, GPU-efficient.
+    """Stochastic gradient descent, with or without momentum, on critical gradients: GPU-efficient.
 
-    One step, for each parameter p with a gradient g (:mod:`cgtutor.optim_eff` says more)::
-
-        m = aggregate of g and the gradients in memory      # aggr, kappa
-        p = torch.optim.SGD's update with m in place of g
-        offer (priority of g, g) to the memory              # topC, synced
-        multiply every priority in the memory by decay
+    {step}
 
     Args:
-        params: parameters, named parameters, or dictionaries that define parameter groups.
+        {params}
         lr: learning rate, >= 0. Mind that ``aggr="sum"`` steps along about two gradients.
-        kappa: weight of the memory, >= 0. With 0 this is :class:`torch.optim.SGD`, bit for
-            bit; the memory still fills, so that kappa may be raised later.
+        {kappa}
         dampening: dampening of the momentum.
-        weight_decay: weight decay (L2 penalty), >= 0; it does not enter the memory.
+        {l2}
         momentum: momentum factor, >= 0.
-        decay: factor for every stored priority after each step, in [0, 1]: the nearer to 1, the
-            longer a gradient is kept.
-        topC: number of gradients to keep for each parameter, >= 1. Each costs as much memory as
-            the parameter itself.
-        aggr: how current gradient and memory combine, ``"sum"``, ``"mid"`` or ``"mean"``
-            (:meth:`.CriticalGradients.aggregate`).
-        synced: one priority for the whole group (the sum of its gradients' norms) instead of
-            one for each parameter (its own norm).
-        buffer_dtype: dtype of the kept gradients; ``None`` for that of the parameter.
-            ``torch.bfloat16`` halves what they take; their sum stays in float32.
+        {decay}
+        {topC}
+        {aggr_synced}
+        {buffer_dtype}
         nesterov: Nesterov momentum, as in torch.
         maximize, foreach, fused: as in torch.
 
-    Raises:
-        ValueError: a hyperparameter is out of range; nothing was built.
+    {raises}
 
-    Source: arXiv:2106.10708, Section 3, and the base optimizer's own paper, which
-    :class:`torch.optim.SGD` names.
+    {source}
     """
 
     _lists = 3
 
     def _update(
-        self, group: dict[str, Any], lists: list[list[Any]], special: bool, **how: Any
+        self, group: dict[str, Any], lists: Lists, has_sparse: bool, **kernels: Any
     ) -> None:
         """Torch's functional SGD, as :meth:`torch.optim.SGD.step` calls it."""
         params, gradients, buffers = lists[0], lists[1], list(lists[2])
         if group["nesterov"]:  # torch's foreach form would write into them
             gradients = [g.clone() for g in gradients]
-        options = {"foreach": group["foreach"], "fused": group["fused"], **how}
+        options = {"foreach": group["foreach"], "fused": group["fused"], **kernels}
         sgd(
             params,
             gradients,
             buffers,
             **options,
-            has_sparse_grad=special,
-            grad_scale=None,
-            found_inf=None,
+            has_sparse_grad=has_sparse,
+            grad_scale=getattr(self, "grad_scale", None),
+            found_inf=getattr(self, "found_inf", None),
             weight_decay=group["weight_decay"],
             momentum=group["momentum"],
             lr=group["lr"],
@@ -79,16 +69,16 @@ class SGD_C_eff(StackedOptimizer, SGD):
                 self.state[p]["momentum_buffer"] = buffer
 
     def _init_group(self, group: dict[str, Any], *lists: Any, compiling: bool = False) -> Any:
-        special = super()._init_group(group, *lists, compiling=compiling)
+        has_sparse = super()._init_group(group, *lists, compiling=compiling)
         if compiling and group["dampening"] == 0:  # begin them now: nothing changes after a step
             for i, p in enumerate(lists[0][: len(lists[2])]):
                 if lists[2][i] is None:
                     lists[2][i] = self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-        return special
+        return has_sparse
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: ParamsT,
         lr: float | Tensor = 1e-3,
         kappa: float = 1.0,
         dampening: float = 0.0,
@@ -96,7 +86,7 @@ class SGD_C_eff(StackedOptimizer, SGD):
         momentum: float = 0.0,
         decay: float = 0.99,
         topC: int = 20,
-        aggr: str = "sum",
+        aggr: Aggr = "sum",
         synced: bool = True,
         buffer_dtype: torch.dtype | None = None,
         *,

@@ -151,7 +151,7 @@ def peak(kind: str, model: str, by: str, device: str) -> float:
 def own_process(function: Callable[..., float], *arguments: str) -> str:
     """The result of a function of this file, in a process that has done nothing else."""
     command = [sys.executable, __file__, "--call", function.__name__, *arguments]
-    # glibc gives back at once what is freed, so that a peak is what was in use
+    # glibc returns at once what is freed, so that a peak is what was in use
     setting = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, env=os.environ | setting

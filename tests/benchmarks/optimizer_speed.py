@@ -4,7 +4,7 @@
 
 Each candidate takes turns with torch's fastest, step by step, in one process, and its ratio is
 one of medians: what else the machine does then falls on both alike. Two regimes: with decay 0.7
-every gradient enters the memory (the old priorities have faded), with decay 1 none does (a
+every gradient is inserted (the old priorities have decayed), with decay 1 none does (a
 newcomer loses a tie). "State" is what lies in the optimizer's state, "peak" by how much memory
 in use grew at most (on a CPU too little where freed memory is used again), both in words (4
 bytes) for each parameter.

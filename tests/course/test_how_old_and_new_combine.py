@@ -4,12 +4,21 @@ import math
 
 import pytest
 import torch
+from checking import accepts, rejects
 from matplotlib.colors import to_hex
 from torch.optim import SGD
 
 from cgtutor import SGD_C, Adam_C
 from cgtutor.course.how_old_and_new_combine import checks, figures
-from cgtutor.course.how_old_and_new_combine.checks import _TYPICAL, _adamw_step
+from cgtutor.course.how_old_and_new_combine.descent import (
+    descend,
+    heights_by_rate,
+    heights_table,
+    in_words,
+    lowest_rate,
+    near,
+    stretch,
+)
 from cgtutor.course.how_old_and_new_combine.explorer import rules_explorer
 from cgtutor.course.how_old_and_new_combine.surfaces import (
     BEALE,
@@ -18,16 +27,10 @@ from cgtutor.course.how_old_and_new_combine.surfaces import (
     SURFACES,
     authors_camel,
     beale,
-    best_rate,
-    descend,
     goldstein_price,
-    in_words,
-    near,
     six_hump_camel,
-    stretch,
-    sweep,
-    table,
 )
+from cgtutor.course.shared.check import edited
 from cgtutor.course.shared.style import BLUE, ORANGE, Picture
 
 pytestmark = pytest.mark.usefixtures("double_precision")
@@ -189,13 +192,15 @@ def test_near():
     assert not torch.equal(near(BEALE.start()), near(BEALE.start(), seed=1))
 
 
-def test_sweep():
+def test_heights_by_rate():
     makers = {
         "SGD": lambda groups, lr: SGD(groups, lr=lr),
         "again": lambda groups, lr: SGD(groups, lr=lr),
         "SGD_C": lambda groups, lr: SGD_C(groups, lr=lr),
     }
-    found = sweep(makers, {"Beale": [0.01, 0.02], "Goldstein–Price": [1e-3]}, steps=7, starts=2)
+    found = heights_by_rate(
+        makers, {"Beale": [0.01, 0.02], "Goldstein–Price": [1e-3]}, steps=7, starts=2
+    )
     assert list(found) == ["Beale", "Goldstein–Price"]
     assert found["Beale"]["SGD"] == found["Beale"]["again"] != found["Beale"]["SGD_C"]
     path = descend(beale, near(BEALE.start(), 2), {"x": lambda g: SGD(g, lr=0.02)}, 7)["x"]
@@ -215,14 +220,14 @@ TRIALS = {
 }
 
 
-def test_best_rate():
-    assert best_rate(TRIALS["Beale"]["one"]) == 0.2  # by the median, not the mean
-    assert best_rate(TRIALS["Beale"]["two"]) == 0.1  # both are at the bottom
-    assert best_rate({2.0: [math.inf], 1.0: [math.inf]}) == 1.0
+def test_lowest_rate():
+    assert lowest_rate(TRIALS["Beale"]["one"]) == 0.2  # by the median, not the mean
+    assert lowest_rate(TRIALS["Beale"]["two"]) == 0.1  # both are at the bottom
+    assert lowest_rate({2.0: [math.inf], 1.0: [math.inf]}) == 1.0
 
 
-def test_table():
-    assert table(TRIALS).splitlines()[1:] == [
+def test_heights_table():
+    assert heights_table(TRIALS).splitlines()[1:] == [
         "                    Beale                 six-hump camel",
         "one                 0.2      0.04         0.00001* 0.2",
         "two                 0.1*     < 0.000001   0.00001* lost",
@@ -492,7 +497,7 @@ def one_dimensional(gradient, memory, rule, kappa):
 
 WRONG_AGGREGATES = [
     ("is the word `return` missing", lambda g, M, rule, kappa: None),
-    ("give back a tensor; this is a list", lambda g, M, rule, kappa: [1.0]),
+    ("return a tensor; this is a list", lambda g, M, rule, kappa: [1.0]),
     ("the memory is left out altogether", lambda g, M, rule, kappa: g),
     ("adds the sum of M", instead("sum", lambda g, total, n, k: g + k * total)),
     ("and halve it all", instead("mid", lambda g, total, n, k: (g + k * total) / 2)),
@@ -501,18 +506,24 @@ WRONG_AGGREGATES = [
     ("κ is missing", instead("mean", lambda g, total, n, k: (g + total) / (n + 1))),
     ("κ multiplies g as well", instead("sum", lambda g, total, n, k: k * (g + total / n))),
     ("κ multiplies g; it", instead("mean", lambda g, total, n, k: (k * g + total) / (n + 1))),
-    ("taken away from g", instead("sum", lambda g, total, n, k: g - k * total / n)),
-    ("M divides by n + 1", instead("sum", lambda g, total, n, k: g + k * total / (n + 1))),
+    ("subtracted from g", instead("sum", lambda g, total, n, k: g - k * total / n)),
+    ("M divides by n + 1; M has", instead("sum", lambda g, total, n, k: g + k * total / (n + 1))),
     ("ran over all numbers", instead("sum", lambda g, total, n, k: g + k * total.mean() / n)),
-    ("that makes n + 1", instead("mean", lambda g, total, n, k: (g + k * total) / n)),
-    ("not the mean, of M", instead("mean", lambda g, total, n, k: (g + k * total / n) / (n + 1))),
+    ("divide by n + 1", instead("mean", lambda g, total, n, k: (g + k * total) / n)),
+    (
+        "ΣM, the sum, is wanted",
+        instead("mean", lambda g, total, n, k: (g + k * total / n) / (n + 1)),
+    ),
     ("division by n + 1", instead("mean", lambda g, total, n, k: g + k * total)),
-    ("divides by the weights", instead("mean", lambda g, t, n, k: (g + k * t) / (1 + n * k))),
+    (
+        "divides by the weights",
+        instead("mean", lambda g, t, n, k: (g + k * t) / (1 + n * k)),
+    ),
     ("only g is halved", instead("mid", lambda g, total, n, k: g / 2 + k * total / n)),
     ("memory's part is halved", instead("mid", lambda g, total, n, k: g + k * total / (2 * n))),
     ("nothing is halved", instead("mid", lambda g, total, n, k: g)),
-    ("what the rule 'sum' gives", instead("mid", lambda g, total, n, k: g + k * total / n)),
-    ("what the rule 'mid' gives", instead("sum", lambda g, total, n, k: (g + k * total / n) / 2)),
+    ("what the rule 'sum' returns", instead("mid", lambda g, total, n, k: g + k * total / n)),
+    ("what the rule 'mid' returns", instead("sum", lambda g, total, n, k: (g + k * total / n) / 2)),
     ("it should be [7.0, 4.0], and yours is [0.0, 0.0]", instead("sum", lambda g, *_: 0 * g)),
     ("The mean of nothing is 0/0", unguarded),
     ("with nothing remembered the aggregate is g", empty_is_zero),
@@ -531,22 +542,17 @@ WRONG_AGGREGATES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("why", "answer"), WRONG_AGGREGATES, ids=[w[:40] for w, _ in WRONG_AGGREGATES]
-)
-def test_aggregate_by_rule_rejects(why, answer, capsys):
-    checks.aggregate_by_rule(answer)
-    said = capsys.readouterr().out
-    assert said.startswith("Not yet: ")
-    assert why in said
+@pytest.mark.parametrize(("why", "answer"), WRONG_AGGREGATES, ids=[w for w, _ in WRONG_AGGREGATES])
+def test_aggregate_by_rule_rejects(why, answer):
+    rejects(checks.aggregate_by_rule, answer, why)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("answer", [right, lambda *given: right(*given).clone()])
-def test_aggregate_by_rule_accepts(answer, dtype, capsys):
+@pytest.mark.parametrize("form", ["itself", "copy"])
+def test_aggregate_by_rule_accepts(form, dtype):
     torch.set_default_dtype(dtype)
-    checks.aggregate_by_rule(answer)
-    assert capsys.readouterr().out.startswith("Right! All 18 cases")
+    answer = right if form == "itself" else lambda *given: right(*given).clone()
+    assert accepts(checks.aggregate_by_rule, answer).startswith("Right! All 18 cases")
 
 
 def adamw(p, g, memory, avg, avg_sq, t, lr, weight_decay, kappa):
@@ -558,12 +564,7 @@ def adamw(p, g, memory, avg, avg_sq, t, lr, weight_decay, kappa):
     return p - lr * mean / (mean_sq.sqrt() + 1e-8), avg, avg_sq
 
 
-def says(capsys, answer):
-    checks.adamw_with_memory(answer)
-    return capsys.readouterr().out
-
-
-def fades(p, g, memory, *rest):
+def decays(p, g, memory, *rest):
     found = adamw(p, g, memory, *rest)
     memory.fade()
     return found
@@ -573,19 +574,23 @@ def always_a_tenth(p, g, memory, avg, avg_sq, t, lr, weight_decay, kappa):
     return adamw(p, g, memory, avg, avg_sq, t, 0.1, weight_decay, kappa)
 
 
-def test_adamw_with_memory_accepts(capsys):
-    assert says(capsys, adamw).startswith("Right! 4 steps like AdamW_C")
-    assert says(capsys, _adamw_step("right")).startswith("Right!")
-    other_way = lambda p, g, *rest: adamw(p, g, *rest)  # noqa: E731
-    assert says(capsys, other_way).startswith("Right!")
-    assert says(capsys, lambda *given: list(adamw(*given))).startswith("Right!")
+RIGHT_STEPS = {
+    "the solution": adamw,
+    "the check's own": checks.solution,
+    "any arguments": lambda *given: adamw(*given),
+    "a list": lambda *given: list(adamw(*given)),
+}
 
 
-@pytest.mark.parametrize("variant", _TYPICAL)
-def test_adamw_with_memory_rejects_what_is_often_written(variant, capsys):
-    said = says(capsys, _adamw_step(variant))
-    assert said.startswith("Not yet: ")
-    assert _TYPICAL[variant] in said
+@pytest.mark.parametrize("form", RIGHT_STEPS)
+def test_adamw_with_memory_accepts(form):
+    verdict = accepts(checks.adamw_with_memory, RIGHT_STEPS[form])
+    assert verdict.startswith("Right! 4 steps like AdamW_C")
+
+
+@pytest.mark.parametrize("why", checks.MISTAKES, ids=lambda why: why[:60])
+def test_adamw_with_memory_rejects_what_is_often_written(why):
+    rejects(checks.adamw_with_memory, edited(checks.solution, checks.MISTAKES[why]), why)
 
 
 def flipped(p, g, memory, avg, avg_sq, t, lr, weight_decay, kappa):
@@ -634,39 +639,38 @@ def no_correction(p, g, memory, avg, avg_sq, t, lr, weight_decay, kappa):
     return adamw(p, g, memory, avg, avg_sq, 10**6, lr, weight_decay, kappa)
 
 
-@pytest.mark.parametrize(
-    ("why", "answer"),
-    [
-        ("sign turned around", flipped),
-        ("decoupled", coupled),
-        ("without a memory", plain_adamw),
-        ("a later one is not", forgets),
-        ("κ = 0.5, weight_decay = 0.5: κ is left out", always_half),
-        ("the rule 'mid'", halves),
-        ("memory was changed", inserts),
-        ("memory was changed", fades),
-        ("weight_decay = 0: after the first step AdamW_C is at", always_a_tenth),
-        ("after the first step AdamW_C is at", lambda *given: adamw(*given)[::-1]),
-        ("came in as torch.float64", lambda *given: tuple(x.float() for x in adamw(*given))),
-        ("a tensor that came in was changed", writes),
-        ("after the first step AdamW_C is at", no_correction),
-        ("give back three things", lambda *_: None),
-        ("give back three things", lambda p, *_: p),
-        ("of the shape they came in", lambda p, *_: (p.sum(), p, p)),
-        ("stopped with ZeroDivisionError", lambda *_: 1 / 0),
-    ],
-)
-def test_adamw_with_memory_rejects(why, answer, capsys):
-    said = says(capsys, answer)
-    assert said.startswith("Not yet: ")
-    assert why in said
+WRONG_STEPS = [
+    ("wrong sign", flipped),
+    ("decoupled", coupled),
+    ("without a memory", plain_adamw),
+    ("a later one is not", forgets),
+    ("κ = 0.5, weight_decay = 0.5: κ is left out", always_half),
+    ("the rule 'mid'", halves),
+    ("memory was changed", inserts),
+    ("memory was changed", decays),
+    ("weight_decay = 0: after the first step AdamW_C is at", always_a_tenth),
+    ("after the first step AdamW_C is at", lambda *given: adamw(*given)[::-1]),
+    ("came in as torch.float64", lambda *given: tuple(x.float() for x in adamw(*given))),
+    ("a tensor that came in was changed", writes),
+    ("after the first step AdamW_C is at", no_correction),
+    ("return three things", lambda *_: None),
+    ("return three things", lambda p, *_: p),
+    ("of the shape they came in", lambda p, *_: (p.sum(), p, p)),
+    ("stopped with ZeroDivisionError", lambda *_: 1 / 0),
+]
 
 
-def test_torch_decides_without_a_memory(capsys):
+@pytest.mark.parametrize("number", range(len(WRONG_STEPS)), ids=lambda k: WRONG_STEPS[k][0])
+def test_adamw_with_memory_rejects(number):
+    why, answer = WRONG_STEPS[number]
+    rejects(checks.adamw_with_memory, answer, why)
+
+
+def test_torch_decides_without_a_memory():
     """Right with a memory, wrong with κ = 0: the message names torch's AdamW."""
 
     def answer(p, g, memory, avg, avg_sq, t, lr, weight_decay, kappa):
         return adamw(p, g, memory, avg, avg_sq, t, lr if kappa else 2 * lr, weight_decay, kappa)
 
-    said = says(capsys, answer)
-    assert "κ = 0, weight_decay = 0.5: after the first step torch's AdamW is at" in said
+    why = "κ = 0, weight_decay = 0.5: after the first step torch's AdamW is at"
+    rejects(checks.adamw_with_memory, answer, why)

@@ -1,26 +1,23 @@
 """What an optimizer remembers."""
 
-import heapq
 import math
 
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from checking import accepts, rejects
+from looking import defined_in, drawn_by
 from torch.optim import SGD, Adam
 
 from cgtutor import SGD_C
+from cgtutor.course.shared.check import edited
 from cgtutor.course.shared.replay import replay
-from cgtutor.course.what_an_optimizer_remembers import checks, figures
-from cgtutor.course.what_an_optimizer_remembers.checks import _typical_steps
-from cgtutor.course.what_an_optimizer_remembers.explorer import weights_explorer
+from cgtutor.course.what_an_optimizer_remembers import checks, explorer, figures
 from cgtutor.course.what_an_optimizer_remembers.study import (
     first_moment_weights,
     memory_weights,
-    moments,
     momentum_weights,
 )
-from cgtutor.course.which_gradients_to_keep.checks import _TYPICAL_MEMORIES
-from cgtutor.course.which_gradients_to_keep.study import total_weight
 
 #: The trace of the docs: the 1 goes when the 3 comes, the 0.2 never gets in.
 TRACE = [4.0, 1.0, 3.0, 0.2]
@@ -93,12 +90,10 @@ def test_memory_weights_are_the_optimizers():
         for born, moved in enumerate((before - p.detach()).tolist()[: step + 1]):
             by_age[step - born] += moved / norms[born] / len(norms)
     assert memory_weights(replay(norms, 2, 0.5), 6) == pytest.approx(by_age)
-    lives = replay(norms, 2, 0.5)
-    totals = [total_weight(lives, born) for born in range(6)]
-    assert totals == pytest.approx([-x / n for x, n in zip(p.detach().tolist(), norms)])
 
 
 def test_moments_are_adams():
+    moments = defined_in("02", "moments")
     gradients = [1.0, -2.0, 0.5, 3.0]
     p = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
     optimizer = Adam([p], lr=1, betas=(0.8, 0.9), eps=0)
@@ -108,10 +103,10 @@ def test_moments_are_adams():
         p.grad = torch.full_like(p, g)
         optimizer.step()
         moved.append(before - p.item())
-    found = moments(gradients, (0.8, 0.9))
-    assert found.step == pytest.approx(moved)
-    assert found.first[0] == pytest.approx(1)
-    assert found.root[1] == pytest.approx(math.sqrt((0.9 * 1 + 4) / 1.9))
+    first, root, step = moments(gradients, 0.8, 0.9)
+    assert step == pytest.approx(moved)
+    assert first[0] == pytest.approx(1)
+    assert root[1] == pytest.approx(math.sqrt((0.9 * 1 + 4) / 1.9))
 
 
 def test_weights_by_age():
@@ -135,32 +130,19 @@ def test_weights_by_age():
 
 def test_moments_figure():
     gradients = [1.0, 1.0, 10.0, 1.0]
-    found = moments(gradients)
-    figure = figures.moments(gradients, found)
+    first, root, step = [1.0, 1.0, 1.9, 1.8], [1.0, 1.0, 5.0, 4.5], [1.0, 1.0, 0.38, 0.4]
+    figure = figures.moments(gradients, first, root, step)
     above, below = figure.axes
-    assert [list(line.get_ydata()) for line in above.lines] == [gradients, *found[:2]]
-    assert list(below.lines[0].get_ydata()) == found.step
+    assert [list(line.get_ydata()) for line in above.lines] == [gradients, first, root]
+    assert list(below.lines[0].get_ydata()) == step
     assert "a spike of 10 at step 2" in figure.alt
-    assert f"{found.step[-1]:.1f} at the end" in figure.alt
-
-
-def alts(monkeypatch, name):
-    """The alternative texts of all that an explorer draws with this function."""
-    drawn, draw = [], getattr(figures, name)
-
-    def noted(*arguments, **options):
-        drawn.append(draw(*arguments, **options))
-        return drawn[-1]
-
-    monkeypatch.setattr(figures, name, noted)
-    return drawn
+    assert f"{step[-1]:.1f} at the end" in figure.alt
 
 
 def test_weights_explorer(monkeypatch):
-    drawn = alts(monkeypatch, "weights_by_age")
+    drawn = drawn_by(explorer, "weights_by_age", monkeypatch)
     norms = [1.0 + (t % 7) / 10 for t in range(150)]
-    explorer = weights_explorer(norms)
-    _, beta, top_c, decay, _ = explorer.children
+    _, beta, top_c, decay, _ = explorer.weights_explorer(norms).children
     beta.value, top_c.value, decay.value = 0.5, 4, 1
     expected = figures.weights_by_age(
         {
@@ -168,7 +150,7 @@ def test_weights_explorer(monkeypatch):
             "memory, topC = 4, decay = 1": memory_weights(replay(norms, 4, 1), 150, first=100),
         }
     )
-    assert drawn[-2].alt == expected.alt
+    assert drawn[-1].alt == expected.alt
     assert not set(plt.get_fignums()) - {expected.number}
 
 
@@ -190,16 +172,16 @@ def momentum_in_place(parameters, velocities, lr, beta):
         p.data.sub_(velocities[i], alpha=lr)
 
 
-@pytest.mark.parametrize("right", [momentum, momentum_in_place])
-def test_momentum_step_accepts(right, capsys):
-    checks.momentum_step(right)
-    assert capsys.readouterr().out.startswith("Right! ")
+@pytest.mark.parametrize("right", [momentum, momentum_in_place, checks.solution])
+def test_momentum_step_accepts(right):
+    accepts(checks.momentum_step, right)
 
 
-@pytest.mark.parametrize("why", _typical_steps())
-def test_momentum_step_knows(why, capsys):
-    checks.momentum_step(_typical_steps()[why])
-    assert capsys.readouterr().out == f"Not yet: {why}\n"
+@pytest.mark.parametrize("why", checks.MISTAKES, ids=lambda why: why[:60])
+def test_momentum_step_knows(why):
+    rejects(
+        checks.momentum_step, edited(checks.solution, checks.MISTAKES[why]), f"Not yet: {why}\n"
+    )
 
 
 def new_tensors(parameters, velocities, lr, beta):
@@ -277,104 +259,31 @@ def twice_when_absent(parameters, velocities, lr, beta):
         parameters[0].mul_(2)
 
 
+def keeps_the_gradients_tensor(parameters, velocities, lr, beta):
+    for p in parameters:
+        if p.grad is not None:
+            velocities[p] = beta * velocities[p] + p.grad if p in velocities else p.grad
+            p -= lr * velocities[p]
+
+
 MOMENTUM = {
     "the list holds other tensors than before": new_tensors,
     "p.grad is None after your step": takes_the_gradient,
     "changes p.grad itself. Either": aliased,
     "velocities[p] is that very tensor": in_place_gradient,
+    "velocities[p] is the gradient's own tensor": keeps_the_gradients_tensor,
     "Is the velocity there again": local_velocity,
     "p = p - ... only": replaces,
     "At first velocities is empty": key_error,
     "it stopped with TypeError": none,
-    "has p.grad None: pass it by": none,
+    "has p.grad None: skip it": none,
     "no gradient in some steps: it stopped with TypeError": none_later,
-    "after step 1 parameter 1 of 3 is": twice,
-    "with a parameter that has no gradient in some steps, with β = 0.9": twice_when_absent,
+    "after step 1, with the learning rate 0.1, parameter 1 of 3 is": twice,
+    "a parameter has no gradient in some steps: after step": twice_when_absent,
     "ZeroDivisionError: division by zero": lambda *_: 1 / 0,
 }
 
 
 @pytest.mark.parametrize("why", MOMENTUM)
-def test_momentum_step_rejects(why, capsys):
-    checks.momentum_step(MOMENTUM[why])
-    said = capsys.readouterr().out
-    assert said.startswith("Not yet: ")
-    assert why in said
-
-
-def test_each_typical_answer_has_a_message_of_its_own():
-    for messages in (list(_typical_steps()), list(_TYPICAL_MEMORIES)):
-        assert len(set(messages)) == len(messages) >= 15
-
-
-def remember(memory, norm, gradient, topC, decay):
-    memory = list(memory)
-    if math.isfinite(norm):
-        if len(memory) < topC:
-            memory.append((norm, gradient.clone()))
-        else:
-            goes = min(range(topC), key=lambda i: memory[i][0])
-            if norm > memory[goes][0]:
-                del memory[goes]
-                memory.append((norm, gradient.clone()))
-    return [(priority * decay, kept) for priority, kept in memory]
-
-
-def changed(change):
-    """The right answer, then a change of what it gives back."""
-    return lambda *given: change(remember(*given), *given)
-
-
-def zeroed(memory, norm, gradient, topC, decay):
-    found = remember(memory, norm, gradient, topC, decay)
-    gradient.zero_()
-    return found
-
-
-def swapped(entries, *_):
-    return [(p, entries[-1 - i][1]) for i, (p, _) in enumerate(entries)]
-
-
-def replaces_in_its_place(memory, norm, gradient, topC, decay):
-    memory = list(memory)
-    if math.isfinite(norm):
-        goes = min(range(len(memory)), key=lambda i: memory[i][0], default=None)
-        if len(memory) < topC:
-            memory.append((norm, gradient.clone()))
-        elif norm > memory[goes][0]:
-            memory[goes] = (norm, gradient.clone())
-    return [(priority * decay, kept) for priority, kept in memory]
-
-
-def heap_of_pairs(memory, norm, gradient, topC, decay):
-    if math.isfinite(norm):
-        if len(memory) < topC:
-            heapq.heappush(memory, (norm, gradient.clone()))
-        elif norm > memory[0][0]:
-            heapq.heapreplace(memory, (norm, gradient.clone()))
-    return [(priority * decay, kept) for priority, kept in memory]
-
-
-def into_a_pair(memory, norm, gradient, topC, decay):
-    memory.append((norm, gradient.clone()))
-    memory[0][0] *= decay
-    return memory
-
-
-REMEMBER = {
-    "gradient that came in was changed": zeroed,
-    "gives back None": lambda *_: None,
-    "a list of pairs": lambda *_: {},
-    "list of pairs (priority, gradient)": changed(lambda found, *_: [(g, p) for p, g in found]),
-    "pairs (priority": changed(lambda found, *_: [(p, g, 0) for p, g in found]),
-    "Keep a copy: gradient.clone()": lambda memory, norm, gradient, *_: [(norm, gradient)],
-    "the very tensor that came in": lambda memory, norm, gradient, *_: [(norm, gradient[:])],
-    "ZeroDivisionError": lambda *_: 1 / 0,
-    "are right, but stand with other gradients": changed(swapped),
-    "with other gradients. Of equal priorities, does the oldest go?": replaces_in_its_place,
-    "min, sort, remove and heapq compare the tensors": heap_of_pairs,
-    "A pair cannot be changed": into_a_pair,
-    "after gradient 1, of norm 4, the priorities should be [2.0], and yours are [6.0]": changed(
-        lambda found, *_: [(3 * p, g) for p, g in found]
-    ),
-}
+def test_momentum_step_rejects(why):
+    rejects(checks.momentum_step, MOMENTUM[why], why)

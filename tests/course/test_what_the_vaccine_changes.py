@@ -4,18 +4,19 @@ import math
 
 import pytest
 import torch
+from checking import accepts, rejects
+from looking import defined_in
 
 from cgtutor.aggregation import GradVac
-from cgtutor.aggregation.vaccine import HIGHEST_TARGET
-from cgtutor.course.shared.tasks import plane
+from cgtutor.course.shared.tasks import plane, vaccinated
 from cgtutor.course.what_the_vaccine_changes import checks, figures
 from cgtutor.course.what_the_vaccine_changes.explorer import vaccine_explorer
 from cgtutor.course.what_the_vaccine_changes.study import (
+    HIGHEST_TARGET,
     Trace,
     multiplications,
     numbers_moved,
     trace,
-    vaccinate_rows,
 )
 
 pytestmark = pytest.mark.usefixtures("double_precision", "one_thread")
@@ -29,6 +30,7 @@ def test_trace_of_nothing_and_of_beta():
 
 @pytest.mark.parametrize("tasks", [2, 3, 6])
 def test_vaccinate_rows_is_gradvac(tasks):
+    vaccinate_rows = defined_in("09", "vaccinate_rows")
     draws, targets = torch.Generator().manual_seed(3), torch.zeros(tasks, tasks)
     vaccine, corrections = GradVac(0.3, generator=torch.Generator().manual_seed(3)), 0
     for _ in range(4):
@@ -39,6 +41,13 @@ def test_vaccinate_rows_is_gradvac(tasks):
         assert corrected == vaccine.report.corrected.sum()
         corrections += corrected
     assert corrections > 0
+
+
+def test_highest_target_is_that_of_the_guard():
+    pair = plane([30, 0], [1, 1])
+    for target, reached in ((1.0, HIGHEST_TARGET), (1 - 1e-9, HIGHEST_TARGET), (0.999, 0.999)):
+        new = vaccinated(pair, target, eps=0)[0]
+        assert new @ pair[1] / new.norm() == pytest.approx(reached, abs=1e-12)
 
 
 def test_counts_by_hand():
@@ -110,14 +119,14 @@ def sine(x):
 
 
 def right_weight(a, b, p, q):
+    q = min(q, math.sqrt(1 - 1e-6))
     if p >= q:
         return 0.0
-    q = min(q, math.sqrt(1 - 1e-6))
     return a * (q * sine(p) - p * sine(q)) / (b * sine(q))
 
 
 def always(a, b, p, q):
-    q = min(q, HIGHEST_TARGET)
+    q = min(q, math.sqrt(1 - 1e-6))
     return a * (q * sine(p) - p * sine(q)) / (b * sine(q))
 
 
@@ -126,7 +135,7 @@ def no_limit(a, b, p, q):
 
 
 WRONG_WEIGHTS = {
-    "gives back None": lambda a, b, p, q: None,
+    "(weight returns None": lambda a, b, p, q: None,
     "the sign is turned around": lambda a, b, p, q: -right_weight(a, b, p, q),
     "stands a minus": lambda a, b, p, q: a * (q * sine(p) + p * sine(q)) / (b * sine(q)),
     "the lengths are missing": lambda a, b, p, q: right_weight(1, 1, p, q),
@@ -143,6 +152,9 @@ WRONG_WEIGHTS = {
     "this is PCGrad": lambda a, b, p, q: -a * p / b,
     "it makes the cosine 0.30": lambda a, b, p, q: 0.7 * right_weight(a, b, p, q),
     "never turns away": always,
+    "φ = 0.9999999, φ̂ = 1, your weight is -0.553, which turns g_i away": lambda a, b, p, q: (
+        always(a, b, p, q) if p < q else 0.0
+    ),
     "With φ̂ = 1 the weight is inf": no_limit,
     "With φ̂ = 1 the weight is 1.91e+08": lambda a, b, p, q: (
         a * (q * sine(p) - p * sine(q)) / (b * sine(q) + 1e-8) if p < q else 0.0
@@ -156,7 +168,7 @@ WRONG_WEIGHTS = {
     "With φ̂ = 1 the weight is 0 and should": lambda a, b, p, q: (
         right_weight(a, b, p, q) if q < 1 else 0
     ),
-    "Is a `return` missing in some case?": lambda a, b, p, q: (
+    "is the word `return` missing in some case?": lambda a, b, p, q: (
         right_weight(a, b, p, q) if p < q else None
     ),
     "stopped with TypeError": lambda a, b, p: 0.0,
@@ -164,28 +176,28 @@ WRONG_WEIGHTS = {
 
 
 @pytest.mark.parametrize("why", WRONG_WEIGHTS)
-def test_vaccine_weight_rejects(why, capsys):
-    checks.vaccine_weight(WRONG_WEIGHTS[why])
-    said = capsys.readouterr().out
-    assert said.startswith("Not yet: "), said
-    assert why in said
+def test_vaccine_weight_rejects(why):
+    rejects(checks.vaccine_weight, WRONG_WEIGHTS[why], why)
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        right_weight,
-        lambda *case: torch.tensor(right_weight(*case)),
-        lambda a, b, p, q: a / b * right_weight(1, 1, p, q),
-    ],
-)
-def test_vaccine_weight_accepts(answer, capsys):
-    checks.vaccine_weight(answer)
-    assert capsys.readouterr().out.startswith("Right! ")
+RIGHT_WEIGHTS = {
+    "compared after the limit": right_weight,
+    "never negative": lambda *case: max(always(*case), 0.0),
+    "denominator of at least 1e-3": lambda a, b, p, q: (
+        max(q * sine(p) - p * max(sine(q), 1e-3), 0) * a / (b * max(sine(q), 1e-3))
+    ),
+    "tensor": lambda *case: torch.tensor(right_weight(*case)),
+    "lengths apart": lambda a, b, p, q: a / b * right_weight(1, 1, p, q),
+}
+
+
+@pytest.mark.parametrize("form", RIGHT_WEIGHTS)
+def test_vaccine_weight_accepts(form):
+    accepts(checks.vaccine_weight, RIGHT_WEIGHTS[form])
 
 
 WRONG_TARGETS = {
-    "gives back None": lambda old, phi, beta: None,
+    "(next_target returns None": lambda old, phi, beta: None,
     "yours are swapped": lambda old, phi, beta: beta * old + (1 - beta) * phi,
     "forgets the old target": lambda old, phi, beta: phi,
     "never moves": lambda old, phi, beta: old,
@@ -203,17 +215,16 @@ WRONG_TARGETS = {
 
 
 @pytest.mark.parametrize("why", WRONG_TARGETS)
-def test_next_target_rejects(why, capsys):
-    checks.next_target(WRONG_TARGETS[why])
-    said = capsys.readouterr().out
-    assert said.startswith("Not yet: "), said
-    assert why in said
+def test_next_target_rejects(why):
+    rejects(checks.next_target, WRONG_TARGETS[why], why)
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [lambda old, phi, beta: (1 - beta) * old + beta * phi, lambda o, p, b: o + b * (p - o)],
-)
-def test_next_target_accepts(answer, capsys):
-    checks.next_target(answer)
-    assert capsys.readouterr().out.startswith("Right! ")
+RIGHT_TARGETS = {
+    "weighted mean": lambda old, phi, beta: (1 - beta) * old + beta * phi,
+    "a step towards φ": lambda old, phi, beta: old + beta * (phi - old),
+}
+
+
+@pytest.mark.parametrize("form", RIGHT_TARGETS)
+def test_next_target_accepts(form):
+    accepts(checks.next_target, RIGHT_TARGETS[form])

@@ -2,44 +2,49 @@
 
 import pytest
 import torch
+from checking import accepts, rejects
 from torch.nn.functional import cosine_similarity
 
 from cgtutor.aggregation import Sum
-from cgtutor.course.shared.data import Split
+from cgtutor.course.shared.data import Data, Split
 from cgtutor.course.shared.tasks import (
-    Answers,
-    Run,
     SharedEncoder,
+    TaskRun,
     answers,
     cosines,
     plane,
-    train,
+    train_tasks,
     vaccinated,
 )
+from cgtutor.course.shared.training import sweep, table
 from cgtutor.course.when_tasks_disagree import checks, figures
 from cgtutor.course.when_tasks_disagree.explorer import aggregates_explorer
-from cgtutor.course.when_tasks_disagree.study import four_ways, sweep, table
+from cgtutor.course.when_tasks_disagree.study import COLUMNS, four_ways, train_with
 
 pytestmark = pytest.mark.usefixtures("double_precision", "one_thread")
 
 
 @pytest.fixture
 def tiny():
-    return Answers(*(Split(s.x[:60], s.y[:60]) for s in answers()))
+    return Data(*(Split(s.x[:60], s.y[:60]) for s in answers()))
 
 
 def test_sweep_is_the_same_for_all(tiny):
-    results = sweep({"a": Sum, "b": Sum}, [0.01, 0.02], range(2), tiny, widths=(64, 4))
+    results = sweep({"a": Sum, "b": Sum}, [0.01, 0.02], range(2), train_with, tiny, widths=(64, 4))
     assert list(results["a"]) == [0.01, 0.02]
     for one, other in zip(results["a"][0.02], results["b"][0.02]):
         assert torch.equal(one.losses, other.losses)
-    alone = train(SharedEncoder((64, 4), seed=1), tiny, Sum(), 0.02, seed=1, note_cosines=False)
+    alone = train_tasks(
+        SharedEncoder((64, 4), seed=1), tiny, Sum(), 0.02, seed=1, note_cosines=False
+    )
     assert torch.equal(results["b"][0.02][1].losses, alone.losses)
 
 
 def test_table():
     def run(validation, accuracy, changed):
-        return Run(torch.empty(0), torch.empty(0), changed, validation, torch.tensor(accuracy))
+        return TaskRun(
+            torch.empty(0), torch.empty(0), changed, [validation], torch.tensor(accuracy)
+        )
 
     results = {
         "one": {
@@ -47,7 +52,7 @@ def test_table():
             0.03: [run(3.0, [0.1, 0.1], [False] * 2)] * 2,
         }
     }
-    assert table(results).splitlines() == [
+    assert table(results, COLUMNS).splitlines() == [
         "validation loss at each learning rate, and test accuracy at the best of these",
         " " * 22 + "0.1     0.03    test accuracy   steps changed",
         "one                   1.50    3.00    0.600 ± 0.141    75%",
@@ -149,10 +154,10 @@ def diagonal(jacobian, value):
 
 WRONG_COSINES = {
     "these are dot products": lambda j: j @ j.T,
-    "gives back None": lambda j: None,
+    "returns None": lambda j: None,
     "this is a list": lambda j: (j @ j.T).tolist(),
     "this compares columns": lambda j: j.T @ j,
-    "came back the shape (3,)": lambda j: right_cosines(j).diag(),
+    "it returns the shape (3,)": lambda j: right_cosines(j).diag(),
     "each column was divided": lambda j: (j / j.norm(dim=0)) @ (j / j.norm(dim=0)).T,
     "the whole matrix": lambda j: (j / j.norm()) @ (j / j.norm()).T,
     "length of one gradient only": lambda j: (j @ j.T) / lengths(j),
@@ -172,24 +177,20 @@ WRONG_COSINES = {
 
 
 @pytest.mark.parametrize("why", WRONG_COSINES)
-def test_cosine_matrix_rejects(why, capsys):
+def test_cosine_matrix_rejects(why):
     torch.set_default_dtype(torch.float32)
-    checks.cosine_matrix(WRONG_COSINES[why])
-    said = capsys.readouterr().out
-    assert said.startswith("Not yet: ")
-    assert why in said
+    rejects(checks.cosine_matrix, WRONG_COSINES[why], why)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(
-    "answer",
-    [
-        right_cosines,
-        lambda j: cosines(j @ j.T),
-        lambda j: cosine_similarity(j[:, None], j[None], dim=2),
-    ],
-)
-def test_cosine_matrix_accepts(answer, dtype, capsys):
+RIGHT_COSINES = {
+    "by hand": right_cosines,
+    "from the Gramian": lambda j: cosines(j @ j.T),
+    "torch's": lambda j: cosine_similarity(j[:, None], j[None], dim=2),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("form", RIGHT_COSINES)
+def test_cosine_matrix_accepts(form, dtype):
     torch.set_default_dtype(dtype)
-    checks.cosine_matrix(answer)
-    assert capsys.readouterr().out.startswith("Right! ")
+    accepts(checks.cosine_matrix, RIGHT_COSINES[form])

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torchjd
+from checking import accepts, rejects
 from torch import nn
 from torch.nn import Linear, PReLU, ReLU, Sequential
 from torchjd.aggregation import GradVac as TorchjdGradVac
@@ -12,19 +13,26 @@ from cgtutor.aggregation import Report
 from cgtutor.autojac import jac_to_grad, mtl_backward
 from cgtutor.course.shared import style
 from cgtutor.course.shared.data import digits
+from cgtutor.course.shared.speed import median_times
+from cgtutor.course.shared.training import best_learning_rate, best_runs, sweep, table
 from cgtutor.course.which_grouping import checks, figures
 from cgtutor.course.which_grouping.explorer import grouping_explorer
-from cgtutor.course.which_grouping.recording import Recording, labels, places, record, replay, stack
+from cgtutor.course.which_grouping.recording import (
+    Gramians,
+    labels,
+    places,
+    record_gramians,
+    replay_vaccine,
+    stack_reports,
+)
 from cgtutor.course.which_grouping.runs import (
     STRATEGIES,
     Difference,
-    Run,
-    best_runs,
+    SceneRun,
+    columns,
     difference,
-    step_times,
-    sweep,
-    table,
-    train,
+    train_grouped,
+    ways_to_gradients,
 )
 from cgtutor.course.which_grouping.scenes import TASKS, scene_net, scenes
 from cgtutor.grouping import (
@@ -45,8 +53,8 @@ def tiny():
 
 
 @pytest.fixture(scope="module")
-def recording(tiny):
-    return record(tiny, steps=12)
+def recorded(tiny):
+    return record_gramians(tiny, steps=12)
 
 
 def test_scenes_show_the_digits_that_they_name():
@@ -154,14 +162,14 @@ def test_loop_and_batch_are_torchjds_numbers(strategy):
 
 def test_train(tiny):
     state = torch.get_rng_state()
-    run = train(None, tiny, lr=0.01, seed=3, steps=40)
+    run = train_grouped(None, 0.01, 3, tiny, steps=40)
     assert torch.equal(torch.get_rng_state(), state)
     assert run.steps == [15, 30, 40]
-    assert run.loss[-1] < run.loss[0]
+    assert run.validation_loss[-1] < run.validation_loss[0]
     assert len(run.test_accuracy) == 3
     assert all(0 <= accuracy <= 1 for accuracy in run.test_accuracy)
-    assert train(None, tiny, lr=0.01, seed=3, steps=40) == run
-    assert train(None, tiny, lr=0.01, seed=4, steps=40) != run
+    assert train_grouped(None, 0.01, 3, tiny, steps=40) == run
+    assert train_grouped(None, 0.01, 4, tiny, steps=40) != run
 
 
 def test_plain_sum_by_hand(tiny):
@@ -171,7 +179,7 @@ def test_plain_sum_by_hand(tiny):
         optimizer.zero_grad()
         sum(net.losses(net(tiny.train.x[batch]), tiny.train.y[batch])).backward()
         optimizer.step()
-    run = train(None, tiny, lr=0.01, seed=5, steps=2)
+    run = train_grouped(None, 0.01, 5, tiny, steps=2)
     with torch.no_grad():
         features = net(tiny.test.x)
     assert run.test_loss == pytest.approx(sum(net.losses(features, tiny.test.y)).item(), rel=1e-5)
@@ -181,29 +189,45 @@ def test_plain_sum_by_hand(tiny):
 
 def test_train_hands_out_the_vaccine(tiny):
     reports = []
-    train(all_layer, tiny, steps=3, beta=0.25, after_step=lambda v: reports.append((v, v.report)))
+    train_grouped(
+        all_layer,
+        0.02,
+        0,
+        tiny,
+        steps=3,
+        beta=0.25,
+        after_step=lambda v: reports.append((v, v.report)),
+    )
     assert len(reports) == 3
     assert isinstance(reports[0][0], GroupedGradVac)
     assert reports[0][0].beta == 0.25
     assert reports[0][1].frequency.shape == (8,)
-    assert train(all_layer, tiny, steps=3).loss != train(None, tiny, steps=3).loss
+    assert (
+        train_grouped(all_layer, 0.02, 0, tiny, steps=3).validation_loss
+        != train_grouped(None, 0.02, 0, tiny, steps=3).validation_loss
+    )
 
 
 def fake(*losses, test=0.0, accuracy=(0.0, 0.0, 0.0)):
-    return Run(list(range(1, len(losses) + 1)), list(losses), test, list(accuracy))
+    return SceneRun(list(range(1, len(losses) + 1)), list(losses), test, list(accuracy))
 
 
 def test_sweep(tiny):
-    results = sweep({"plain": None, "same": None, "vaccine": enc_dec}, tiny, [0.1], range(2), 3)
+    results = sweep(
+        {"plain": None, "same": None, "vaccine": enc_dec}, [0.1], range(2), train_grouped, tiny, 3
+    )
     assert results["plain"] == results["same"]
-    assert results["vaccine"][0.1] == [train(enc_dec, tiny, 0.1, seed, 3) for seed in (0, 1)]
+    assert results["vaccine"][0.1] == [
+        train_grouped(enc_dec, 0.1, seed, tiny, 3) for seed in (0, 1)
+    ]
 
 
 def test_best_runs():
     nan = float("nan")
     results = {"one": {0.1: [fake(9, 2)], 0.2: [fake(9, 1)]}, "two": {0.1: [fake(nan)], 0.2: []}}
     results["two"][0.2] = [fake(99.0)]
-    assert best_runs(results) == {"one": (0.2, [fake(9, 1)]), "two": (0.2, [fake(99.0)])}
+    assert best_runs(results) == {"one": [fake(9, 1)], "two": [fake(99.0)]}
+    assert [best_learning_rate(trials) for trials in results.values()] == [0.2, 0.2]
 
 
 def test_difference():
@@ -216,18 +240,19 @@ def test_table():
         "plain": {0.1: [fake(2.0, test=1.0), fake(4.0, test=2.0)], 0.2: [fake(9.0)] * 2},
         "other": {0.1: [fake(9.0)] * 2, 0.2: [fake(1.0, test=1.5), fake(1.0, test=2.5)]},
     }
-    assert table(results).splitlines() == [
-        " " * 14 + "validation loss   test loss      above the first line,",
-        " " * 14 + "0.1     0.2       at the best    seed by seed",
-        "plain         3.00    9.00      1.50 ± 0.71",
-        "other         9.00    1.00      2.00 ± 0.71    0.50 ± 0.00, 2 of 2 higher",
+    assert table(results, columns(best_runs(results)["plain"])).splitlines() == [
+        "validation loss at each learning rate, and test loss at the best of these",
+        " " * 22 + "0.1     0.2     test loss     above the first line, seed by seed",
+        "plain                 3.00    9.00    1.50 ± 0.71",
+        "other                 9.00    1.00    2.00 ± 0.71   0.50 ± 0.00, 2 of 2 higher",
     ]
 
 
-def test_step_times(monkeypatch):
+def test_times_of_all_ways_to_gradients(monkeypatch):
     clock = iter(range(1000))
     monkeypatch.setattr("time.perf_counter", lambda: next(clock) ** 2)
-    times = step_times(repeats=1, warm_up=1, batch=2)
+    net = scene_net()
+    times = median_times(ways_to_gradients(net, batch=2), 1, 1, before=net.zero_grad)
     # every pass of every way asks twice, and only what comes after the warm-up counts
     assert list(times) == [
         *("plain sum", "whole_model", "enc_dec", "all_layer", "all_matrix"),
@@ -240,7 +265,7 @@ def test_record_is_the_plain_sum(tiny):
     """Its last Gramians are those of a network trained on the sum by ordinary means."""
     torch.set_default_dtype(torch.float64)
     data = type(tiny)(*(type(part)(part.x.double(), part.y) for part in tiny))
-    taken = record(data, lr=0.01, seed=1, steps=3)
+    taken = record_gramians(data, lr=0.01, seed=1, steps=3)
     assert taken.gramians.shape == (3, 12, 3, 3)
     assert taken.sizes[:3] == [3456, 24, 1]
     net, generator = scene_net(1), torch.Generator().manual_seed(1)
@@ -259,32 +284,34 @@ def test_record_is_the_plain_sum(tiny):
         optimizer.step()
 
 
-def test_regroup_adds_gramians_up(recording):
-    whole = recording.regroup(recording.groups["whole_model"])
-    torch.testing.assert_close(whole[:, 0], recording.gramians.sum(1))
-    pair = recording.regroup([[2, 5], [0]])
-    torch.testing.assert_close(pair[:, 0], recording.gramians[:, 2] + recording.gramians[:, 5])
-    torch.testing.assert_close(pair[:, 1], recording.gramians[:, 0])
+def test_regroup_adds_gramians_up(recorded):
+    whole = recorded.regroup(recorded.groups["whole_model"])
+    torch.testing.assert_close(whole[:, 0], recorded.gramians.sum(1))
+    pair = recorded.regroup([[2, 5], [0]])
+    torch.testing.assert_close(pair[:, 0], recorded.gramians[:, 2] + recorded.gramians[:, 5])
+    torch.testing.assert_close(pair[:, 1], recorded.gramians[:, 0])
 
 
-def test_replay_is_what_a_vaccine_says(tiny, recording):
+def test_replay_is_what_a_vaccine_says(tiny, recorded):
     """At the first step both stand at the same weights, so the report is the same."""
     reports = []
-    train(all_layer, tiny, steps=1, after_step=lambda vaccine: reports.append(vaccine.report))
-    report = replay(recording, recording.groups["all_layer"])
+    train_grouped(
+        all_layer, 0.02, 0, tiny, steps=1, after_step=lambda vaccine: reports.append(vaccine.report)
+    )
+    report = replay_vaccine(recorded, recorded.groups["all_layer"])
     assert report.frequency.shape == (12, 8)
     for field in ("gramian", "targets", "similarities", "coefficients"):
         torch.testing.assert_close(
             getattr(report, field)[0], getattr(reports[0], field), rtol=1e-4, atol=1e-7
         )
     assert not torch.equal(report.targets[5], report.targets[6])
-    frozen = replay(recording, recording.groups["all_layer"], beta=0)
+    frozen = replay_vaccine(recorded, recorded.groups["all_layer"], beta=0)
     assert not frozen.targets.any()
 
 
-def test_stack():
+def test_stack_reports():
     one, two = (Report(*(torch.full((2, 3, 3), value) for _ in range(4))) for value in (1.0, 2.0))
-    report = stack([one, two])
+    report = stack_reports([one, two])
     assert report.gramian.shape == (2, 2, 3, 3)
     assert report.targets[:, 0, 0, 0].tolist() == [1, 2]
 
@@ -373,17 +400,17 @@ def test_cosine_steps_without_a_conflict():
     assert len(figure.axes[0].collections[1].get_offsets()) == 0
 
 
-def test_explorer_draws_the_static_figure(recording):
-    explorer = grouping_explorer(recording)
+def test_explorer_draws_the_static_figure(recorded):
+    explorer = grouping_explorer(recorded)
     strategy, beta, shows = explorer.children[1:4]
     assert list(strategy.options) == list(STRATEGIES)
-    report = replay(recording, recording.groups["all_layer"], 0.25)
+    report = replay_vaccine(recorded, recorded.groups["all_layer"], 0.25)
     values = {
         "strength": report.strength.mean(-1),
         "frequency": report.frequency,
         "cosine": report.cosines[:, :, 0, 1],
     }
-    rows = labels(recording.groups["all_layer"], recording.names, recording.sizes)
+    rows = labels(recorded.groups["all_layer"], recorded.names, recorded.sizes)
     strategy.value, beta.value = "all_layer", 0.25
     for quantity, shown in values.items():
         shows.value = quantity
@@ -433,14 +460,14 @@ def unfreeze(net):
 
 
 WRONG = {
-    "as it comes, it gives back None; is the word `return` missing": lambda net: None,
+    "as it comes, it returns None; is the word `return` missing": lambda net: None,
     "a generator, not a list of lists": lambda net: (list(b.parameters()) for b in net),
     "an empty list": lambda net: [],
-    "groups[0] is a generator, not a list of parameters; list(...) makes": (
+    "groups[0] is a generator, not a list of parameters; use list(...)": (
         lambda net: [b.parameters() for b in net if list(b.parameters())]
     ),
     "groups[0] is a Parameter, not a list of parameters.": lambda net: list(net.parameters()),
-    "groups[0][0] is a tuple, not a parameter; parameters() gives them": (
+    "groups[0][0] is a tuple, not a parameter; parameters() has them": (
         lambda net: [list(b.named_parameters()) for b in net if list(b.parameters())]
     ),
     "groups[0][0] is a Linear, not a parameter.": lambda net: [[block] for block in net],
@@ -475,27 +502,27 @@ WRONG = {
         ]
     ),
     "the counts are right, but parameters of different blocks share": swapped,
-    "'blocks'.": lambda net: net.blocks(),
-    "`p in seen` compares numbers if seen is a list; with a set it does not).": seen_is_a_list,
-    "is the word `return` missing?\n": lambda net: None,
+    "'blocks'": lambda net: net.blocks(),
+    "`p in seen` compares numbers if seen is a list; with a set it does not)": seen_is_a_list,
 }
 
 
 @pytest.mark.parametrize("why", WRONG)
-def test_one_group_for_each_block_rejects(why, capsys):
-    checks.one_group_for_each_block(WRONG[why])
-    said = capsys.readouterr().out
-    assert said.startswith("Not yet: with the network ")
-    assert why in said
+def test_one_group_for_each_block_rejects(why):
+    rejects(checks.one_group_for_each_block, WRONG[why], why)
 
 
-@pytest.mark.parametrize("partition", [right, lambda net: right(net)[::-1]])
-def test_one_group_for_each_block_accepts(partition, capsys):
-    """In any order."""
-    checks.one_group_for_each_block(partition)
-    assert capsys.readouterr().out == (
-        "Right! Disjoint, complete, one group for each block, in 3 networks.\n"
+def test_one_group_for_each_block_names_the_network():
+    said = rejects(
+        checks.one_group_for_each_block, lambda net: None, "is the word `return` missing?\n"
     )
+    assert said.startswith("Not yet: with the network as it comes, ")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_group_for_each_block_accepts(order):
+    verdict = accepts(checks.one_group_for_each_block, lambda net: right(net)[::order])
+    assert verdict == "Right! Disjoint, complete, one group for each block, in 3 networks.\n"
 
 
 def test_right_partition_passes_the_librarys_check():
@@ -520,22 +547,19 @@ def test_right_partition_passes_the_librarys_check():
         ([2, 1, 1, 1], [2, 1, -1, -1], "should be above 0.9 over all four. Dot products add"),
     ],
 )
-def test_hidden_conflict_rejects(g1, g2, why, capsys):
-    checks.hidden_conflict(*(g and torch.tensor(g, dtype=torch.float64) for g in (g1, g2)))
-    said = capsys.readouterr().out
-    assert said.startswith("Not yet: ")
-    assert why in said
+def test_hidden_conflict_rejects(g1, g2, why):
+    given = tuple(g and torch.tensor(g, dtype=torch.float64) for g in (g1, g2))
+    rejects(checks.hidden_conflict, given, why)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
-def test_hidden_conflict_accepts(dtype, capsys):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64], ids=str)
+def test_hidden_conflict_accepts(dtype):
     g1, g2 = (torch.tensor(g, dtype=dtype) for g in ([5, 5, 1, 1], [5, 5, -1, -1]))
-    checks.hidden_conflict(g1, g2)
-    assert capsys.readouterr().out == (
+    assert accepts(checks.hidden_conflict, g1, g2) == (
         "Right! The cosine is 0.92 over all four numbers and -1.00 in the second group.\n"
     )
 
 
-def test_recording_is_a_plain_tuple(recording):
-    assert isinstance(recording, Recording)
-    assert recording.groups.keys() == STRATEGIES.keys()
+def test_what_is_recorded(recorded):
+    assert isinstance(recorded, Gramians)
+    assert recorded.groups.keys() == STRATEGIES.keys()

@@ -18,7 +18,7 @@ from matplotlib.ticker import (
 )
 
 from cgtutor.course.does_it_help.plane import Boundary
-from cgtutor.course.does_it_help.studies import Curve
+from cgtutor.course.does_it_help.tables import Curve
 from cgtutor.course.shared.style import BLUE, GREY, LOOKS, ORANGE, STYLE, Picture, subplots
 
 #: Curves by row, column and name.

@@ -5,8 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.datasets import make_blobs, make_classification, make_moons
 
-from cgtutor.course.does_it_help.batch import Array, Method, scores, train_together
-from cgtutor.course.does_it_help.studies import Part, accuracy, noisy_labels, rounded_weights
+from cgtutor.course.does_it_help.alone import Array, UpdateRule, rounded_weights
+from cgtutor.course.does_it_help.batch import scores, train_together
+from cgtutor.course.does_it_help.problems import Part, noisy_labels
+from cgtutor.course.does_it_help.studies import accuracy
 
 #: The data sets that :func:`points` knows.
 SHAPES = ("moons", "blobs", "two features")
@@ -54,7 +56,7 @@ class Boundary(NamedTuple):
 def boundary(
     shape: str,
     noise: float,
-    method: Method,
+    rule: UpdateRule,
     lr: float,
     hidden: int = 8,
     runs: int = 5,
@@ -65,7 +67,7 @@ def boundary(
     Args:
         shape: one of :data:`SHAPES`.
         noise: share of the training labels that are drawn anew.
-        method: the optimizer.
+        rule: the optimizer.
         lr: its learning rate.
         hidden: number of hidden units; 0 for logistic regression.
         runs: number of initial weights.
@@ -74,7 +76,7 @@ def boundary(
     train, test = points(shape, noise)
     start = rounded_weights(hidden, 2, range(runs))
     x, y = (np.broadcast_to(a, (runs, *a.shape)) for a in train)
-    trained = train_together(x, y, start, np.full(runs, lr), method, epochs, seed=0)
+    trained = train_together(x, y, start, np.full(runs, lr), rule, epochs, seed=0)
     last = [w[-1] for w in trained.weights]
     ticks = np.linspace(-3, 3, 41)
     grid = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)

@@ -1,7 +1,6 @@
-"""Three studies of small classifiers: as the method's authors ran them, and as a fair one would be.
+"""Two studies of small classifiers: as the method's authors ran it, and as a fair one would be.
 
-Both train logistic regression and a network with one hidden unit on points that scikit-learn's
-``make_classification`` draws, one sample a step, with four optimizers with and without a memory.
+Four optimizers, each with a memory and without.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,11 +8,21 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import t as student
-from sklearn.datasets import make_classification
-from sklearn.model_selection import train_test_split
 from tqdm.auto import tqdm
 
-from cgtutor.course.does_it_help.batch import Array, Method, initial_weights, scores, train_together
+from cgtutor.course.does_it_help.alone import Array, UpdateRule, rounded_weights
+from cgtutor.course.does_it_help.batch import scores, train_together
+from cgtutor.course.does_it_help.problems import (
+    AUTHORS_LEVELS,
+    FAIR_LEVELS,
+    Part,
+    Problem,
+    Setting,
+    authors_problem,
+    fair_problem,
+    setting,
+    stacked,
+)
 
 #: Number of hidden units of each model; 0 is a linear layer alone.
 MODELS = {"logistic regression": 0, "tiny MLP": 1}
@@ -21,35 +30,19 @@ MODELS = {"logistic regression": 0, "tiny MLP": 1}
 
 #: The optimizers, as the authors set them: topC is 5, and 10 with momentum.
 METHODS = {
-    "SGD": Method("SGD"),
-    "SGD_C": Method("SGD", topC=5),
-    "SGDM": Method("SGD", momentum=0.9),
-    "SGDM_C": Method("SGD", momentum=0.9, topC=10),
-    "RMSprop": Method("RMSprop"),
-    "RMSprop_C": Method("RMSprop", topC=5, aggr="mean"),
-    "Adam": Method("Adam"),
-    "Adam_C": Method("Adam", topC=5, aggr="mean"),
+    "SGD": UpdateRule("SGD"),
+    "SGD_C": UpdateRule("SGD", topC=5),
+    "SGDM": UpdateRule("SGD", momentum=0.9),
+    "SGDM_C": UpdateRule("SGD", momentum=0.9, topC=10),
+    "RMSprop": UpdateRule("RMSprop"),
+    "RMSprop_C": UpdateRule("RMSprop", topC=5, aggr="mean"),
+    "Adam": UpdateRule("Adam"),
+    "Adam_C": UpdateRule("Adam", topC=5, aggr="mean"),
 }
 
 
 #: What is compared with what: the optimizer, and the same with a memory.
 PAIRS = {name: f"{name}_C" for name in METHODS if not name.endswith("_C")}
-
-
-#: The authors' three studies, with all the levels that they tried.
-AUTHORS_LEVELS = {
-    "label noise": tuple(k / 10 for k in range(11)),
-    "class imbalance": tuple(k / 10 for k in range(1, 6)),
-    "class separation": tuple(k / 2 for k in range(8)),
-}
-
-
-#: The fair ones; one setting, without noise, balanced and with separation 1, is part of all three.
-FAIR_LEVELS = {
-    "label noise": (0.0, 0.25, 0.5, 0.75),
-    "class imbalance": (0.1, 0.2, 0.3, 0.5),
-    "class separation": (0.0, 0.5, 1.0, 2.0, 3.5),
-}
 
 
 #: Learning rates that the fair protocol tries, the same for both sides of a pair.
@@ -59,118 +52,6 @@ GRIDS = {
     "RMSprop": (0.00001, 0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1),
     "Adam": (0.00001, 0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1),
 }
-
-
-class Part(NamedTuple):
-    """Samples ``x`` of shape (..., n, features) and classes ``y`` (0 or 1) of shape (..., n)."""
-
-    x: Array
-    y: Array
-
-
-class Problem(NamedTuple):
-    """What a classifier is given, or a stack of such with the same shapes.
-
-    The authors' protocol has no validation part; there it is empty.
-    """
-
-    train: Part
-    validation: Part
-    test: Part
-
-
-class Setting(NamedTuple):
-    """How hard the points are to learn.
-
-    Attributes:
-        noise: share of the labels that are drawn anew, by a coin: half of these stay right.
-        minority: share of the smaller class, up to 0.5.
-        separation: of the classes: half the side of the hypercube on whose corners they lie.
-    """
-
-    noise: float = 0.0
-    minority: float = 0.5
-    separation: float = 1.0
-
-
-def setting(study: str, level: float) -> Setting:
-    """What a level of a study means: everything else is as in :class:`Setting`."""
-    return {
-        "label noise": Setting(noise=level),
-        "class imbalance": Setting(minority=level),
-        "class separation": Setting(separation=level),
-    }[study]
-
-
-def _points(count: int, chosen: Setting, flip: float, seed: int) -> tuple[Array, Array]:
-    return make_classification(
-        n_samples=count,
-        n_features=10,
-        n_informative=7,
-        n_redundant=0,
-        n_repeated=0,
-        n_classes=2,
-        n_clusters_per_class=1,
-        weights=[1 - chosen.minority, chosen.minority],
-        flip_y=flip,
-        class_sep=max(chosen.separation, 1e-9),  # 0 is refused
-        hypercube=True,
-        shift=0.4,
-        scale=1.0,
-        shuffle=True,
-        random_state=seed,
-    )
-
-
-def _standardised(train: Part, *others: Part) -> list[Part]:
-    """All parts shifted and scaled so that each feature of the first has mean 0 and deviation 1.
-
-    To six decimals, so that all machines train on the same numbers: scikit-learn multiplies
-    matrices, and processors differ in the last bits of a product.
-    """
-    mean, deviation = train.x.mean(0), train.x.std(0)
-    return [Part(((part.x - mean) / deviation).round(6), part.y) for part in (train, *others)]
-
-
-def authors_problem(study: str, level: float) -> Problem:
-    """The authors' data set: 400 points to train on, 100 to test on, always the same split.
-
-    Noise is in the labels of both parts. The level of the study of class separation is not
-    used: their code has 0.5 there.
-    """
-    chosen = setting(study, level)._replace(separation=0.5)
-    x, y = _points(500, chosen, chosen.noise, seed=1403)
-    x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=0.2, random_state=1234)
-    train, test = _standardised(Part(x_train, y_train), Part(x_test, y_test))
-    return Problem(train, Part(x[:0], y[:0]), test)
-
-
-def fair_problem(
-    chosen: Setting, seed: int, train: int = 300, validation: int = 100, test: int = 1000
-) -> Problem:
-    """A data set of its own for each seed, in three parts.
-
-    Labels to train and to choose on are noisy, as they would be in practice. Those of the
-    test part are right, since the question is what was learned.
-    """
-    x, y = _points(train + validation + test, chosen, 0.0, seed)
-    known = train + validation
-    noisy = np.concatenate([noisy_labels(y[:known], chosen.noise, seed), y[known:]])
-    ends = [train, known]
-    parts = map(Part, np.split(x, ends), np.split(noisy, ends))
-    return Problem(*_standardised(*parts))
-
-
-def noisy_labels(y: Array, noise: float, seed: int) -> Array:
-    """Labels of which a share is drawn anew, by a coin: half of these stay right."""
-    generator = np.random.default_rng(seed)
-    redrawn = generator.random(len(y)) < noise
-    return np.where(redrawn, generator.integers(0, 2, len(y)), y)
-
-
-def stacked(problems: Sequence[Problem]) -> Problem:
-    """Problems of the same shapes as one, with a dimension in front."""
-    return Problem(*(Part(*map(np.stack, zip(*parts))) for parts in zip(*problems)))
 
 
 def accuracy(scored: Array, y: Array) -> Array:
@@ -257,11 +138,6 @@ def authors_study(
             result.best[study][name] = found.max(0).reshape(len(places), -1)[here]
             result.last[study][name] = found[-1].reshape(len(places), -1)[here]
     return result
-
-
-def rounded_weights(hidden: int, inputs: int, seeds: Sequence[int]) -> list[Array]:
-    """:func:`.initial_weights` to nine decimals: their last bits differ between processors."""
-    return [w.round(9) for w in initial_weights(hidden, inputs, seeds)]
 
 
 class FairResult(NamedTuple):
@@ -366,7 +242,7 @@ def fair_study(
 
 def tune(
     problems: Problem,
-    method: Method,
+    rule: UpdateRule,
     rates: Sequence[float],
     seeds: Sequence[int],
     measure: Callable[[Array, Array], Array] = balanced_accuracy,
@@ -376,7 +252,7 @@ def tune(
 
     Args:
         problems: a stack of D.
-        method: the optimizer.
+        rule: the optimizer.
         rates: learning rates to choose from, by validation loss (mean over the seeds).
         seeds: of initial weights; each is tried on each data set with each learning rate.
         measure: of test results, from scores and classes.
@@ -395,7 +271,7 @@ def tune(
     x, y = (spread(a, shape[0], 1, 1) for a in problems.train)
     start = [spread(w, 1, 1, shape[2]) for w in rounded_weights(0, 10, seeds)]
     lr = np.broadcast_to(np.asarray(rates, float)[:, None], shape).reshape(-1)
-    trained = train_together(x, y, start, lr, method, epochs, seed=0)
+    trained = train_together(x, y, start, lr, rule, epochs, seed=0)
     last = [w[-1].reshape(*shape, *w.shape[2:]) for w in trained.weights]
     validation, test = (
         (scores(last, part.x[:, None, None]), part.y[:, None, None]) for part in problems[1:]
@@ -411,23 +287,3 @@ def interval(values: Array, level: float = 0.95) -> tuple[Array, Array]:
     with np.errstate(over="ignore", invalid="ignore"):  # where a run diverged
         half = student.ppf((1 + level) / 2, count - 1) * values.std(0, ddof=1) / np.sqrt(count)
         return values.mean(0), half
-
-
-class Curve(NamedTuple):
-    """A line with a band: four sequences of the same length."""
-
-    x: Sequence[float]
-    mean: Array
-    low: Array
-    high: Array
-
-
-def over_seeds(x: Sequence[float], values: Array) -> Curve:
-    """Mean, smallest and largest of values of shape (len(x), seeds)."""
-    return Curve(x, values.mean(1), values.min(1), values.max(1))
-
-
-def over_data_sets(x: Sequence[float], values: Array) -> Curve:
-    """Mean and its 95 % confidence interval, of values of shape (D, len(x))."""
-    mean, half = interval(values)
-    return Curve(x, mean, mean - half, mean + half)

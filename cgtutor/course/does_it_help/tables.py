@@ -1,27 +1,43 @@
 """What the studies found, as curves for the figures and as tables to print."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from cgtutor.course.does_it_help.alone import Array
+from cgtutor.course.does_it_help.problems import AUTHORS_LEVELS, FAIR_LEVELS, Setting, setting
 from cgtutor.course.does_it_help.studies import (
-    AUTHORS_LEVELS,
-    FAIR_LEVELS,
     GRIDS,
     PAIRS,
     AuthorsResult,
-    Curve,
     FairResult,
-    Setting,
     fair_settings,
     interval,
-    over_data_sets,
-    over_seeds,
-    setting,
 )
 
 #: What the curves are called.
 NAMES = ("without memory", "with memory (_C)", "without memory, twice the learning rate")
+
+
+class Curve(NamedTuple):
+    """A line with a band: four sequences of the same length."""
+
+    x: Sequence[float]
+    mean: Array
+    low: Array
+    high: Array
+
+
+def over_seeds(x: Sequence[float], values: Array) -> Curve:
+    """Mean, smallest and largest of values of shape (len(x), seeds)."""
+    return Curve(x, values.mean(1), values.min(1), values.max(1))
+
+
+def over_data_sets(x: Sequence[float], values: Array) -> Curve:
+    """Mean and its 95 % confidence interval, of values of shape (D, len(x))."""
+    mean, half = interval(values)
+    return Curve(x, mean, mean - half, mean + half)
 
 
 def larger_class(levels: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:

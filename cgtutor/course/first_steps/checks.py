@@ -48,7 +48,7 @@ def choosy_memory(norms: Sequence[float], decay: float) -> str:
         memory = replay(norms, 10, decay).memory
     except ValueError as error:
         raise NotYet(str(error)) from error
-    found = f"ith decay={decay:g} the memory rejects {memory.refused} of {len(norms)} gradients"
-    if 3 * memory.refused >= len(norms) > 0:
+    found = f"ith decay={decay:g} the memory rejects {memory.rejected} of {len(norms)} gradients"
+    if 3 * memory.rejected >= len(norms) > 0:
         return f"W{found}."
     raise NotYet(f"w{found}. Does a choosy memory forget faster or more slowly?")

@@ -19,5 +19,5 @@ def memory_explorer(norms: Sequence[float]) -> Explorer:
                 value=0.7, min=0, max=1, step=0.01, description="decay", continuous_update=False
             ),
         },
-        goal="with topC = 5, remember one gradient for 25 steps or more.",
+        goal="with topC = 5, keep one gradient for 25 steps or more.",
     )

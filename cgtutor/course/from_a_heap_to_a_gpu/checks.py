@@ -1,79 +1,72 @@
 """The checks of the exercises of the notebook *from a heap to a gpu*."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from cgtutor.course.shared.guard import guarded
-from cgtutor.memory import CriticalGradients
+from cgtutor import CriticalGradients
+from cgtutor.course.shared.check import NotYet, check
 
 #: priorities (topC,), rows (topC, d), a norm (), a gradient (d,) -> new priorities, new rows
 Insert = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
-
-def branch_free_insert(insert: Insert) -> None:
-    """Notebook 07: the heap's insertion on tensors, without a look at a value."""
-    print(_branch_free_insert(insert))
-
-
-@guarded
-def _branch_free_insert(insert: Insert) -> str:
-    cases: dict[str, list[float]] = {  # norms, one a step; topC = 2, decay = 0.5
-        "with the norms 4, 1, 3, 0.2": [4, 1, 3, 0.2],
-        "where nothing is large enough to enter": [8, 6, 1, 0.5],
-        "where a newcomer merely equals the smallest and so must stay out": [4, 2, 1],
-        "where every gradient enters": [1, 2, 3, 4, 5],
-        "with a gradient that is zero": [0, 1, 0, 3],
-        "with a NaN (and 0 times NaN is NaN)": [4, 1, float("nan"), 3],
-        "with an infinite gradient": [4, float("inf"), 1, 3],
-    }
-    try:
-        for case, norms in cases.items():
-            memory = CriticalGradients(topC=2, decay=0.5)
-            priorities, rows = torch.full((2,), -1.0), torch.zeros(2, 3)
-            for step, size in enumerate(norms, start=1):
-                gradient = torch.tensor([0.6, 0.0, 0.8]) * size
-                norm = torch.tensor(float(size))
-                memory.insert(norm.item(), gradient)
-                given = priorities.clone(), rows.clone()
-                answer = insert(priorities, rows, norm, gradient)
-                if not isinstance(answer, tuple | list) or len(answer) != 2:
-                    return "Not yet: give back two things, the new priorities and the new rows."
-                if not all(torch.equal(a, b) for a, b in zip((priorities, rows), given)):
-                    return "Not yet: leave the tensors that come in as they are; make new ones."
-                priorities, rows = answer
-                if not isinstance(priorities, Tensor) or not isinstance(rows, Tensor):
-                    return "Not yet: the new priorities and the new rows must be two tensors."
-                if priorities.shape != (2,) or rows.shape != (2, 3):
-                    shapes = f"{tuple(priorities.shape)} and {tuple(rows.shape)}"
-                    return f"Not yet: for (2,) and (2, 3) came back {shapes}."
-                wrong = _against_heap(memory, priorities, rows)
-                if wrong:
-                    return f"Not yet: {case}: after insertion {step} {wrong}."
-                memory.fade()
-                priorities = torch.where(priorities < 0, priorities, priorities / 2)
-    except Exception as error:  # whatever the answer does, the notebook goes on
-        hint = " (For rows, write here[:, None].)" if "must match" in str(error) else ""
-        return f"Not yet: it stopped with {type(error).__name__}: {error}{hint}"
-    try:  # on this device tensors have shapes and no values
-        insert(*(torch.empty(shape, device="meta") for shape in ((2,), (2, 3), (), (3,))))
-    except Exception as error:
-        return (
-            "Not yet: all numbers are right, but not on a device where tensors have no values. "
-            "Either a value is looked at (by `if`, `and`, `not`, `.item()`, `float(...)` or an "
-            "index such as `priorities[slot]`), or a tensor was made on another device: "
-            f"arange takes device=priorities.device. There it stopped with: {error}"
-        )
-    return f"Right! The same as the heap in {len(cases)} cases, without a look at a value."
+#: Norms, one a step, for topC = 2 and decay = 0.5.
+_CASES: dict[str, list[float]] = {
+    "with the norms 4, 1, 3, 0.2": [4, 1, 3, 0.2],
+    "where nothing is large enough to enter": [8, 6, 1, 0.5],
+    "where a newcomer merely equals the smallest and so must stay out": [4, 2, 1],
+    "where every gradient enters": [1, 2, 3, 4, 5],
+    "with a gradient that is zero": [8, 4, 0, 6],
+    "with a NaN (and 0 times NaN is NaN)": [4, 1, float("nan"), 3],
+    "with an infinite gradient": [4, float("inf"), 1, 3],
+}
+_ON_META = (
+    "all numbers are right, but not on the device meta, where tensors have no values. Either a "
+    "value is looked at, by `if`, `and`, `not`, `.item()`, `float(...)` or an index such as "
+    "`priorities[slot]`, or a tensor was made on another device: arange takes "
+    "device=priorities.device"
+)
 
 
-def _against_heap(memory: CriticalGradients, priorities: Tensor, rows: Tensor) -> str:
-    kept = sorted(p for p in priorities.tolist() if p != -1)
-    expected = sorted(memory.priorities)
+@check(hints={"must match": "for rows, write here[:, None]", "meta": _ON_META, "Meta": _ON_META})
+def branch_free_insert(insert: Insert) -> str:
+    """The heap's insertion on tensors, without a look at a value."""
+    for case, norms in _CASES.items():
+        memory = CriticalGradients(topC=2, decay=0.5)
+        priorities, rows = torch.full((2,), -1.0), torch.zeros(2, 3)
+        for step, size in enumerate(norms, start=1):
+            norm, gradient = torch.tensor(float(size)), torch.tensor([0.6, 0.0, 0.8]) * size
+            memory.insert(norm.item(), gradient)
+            given = priorities.clone(), rows.clone()
+            answer = insert(priorities, rows, norm, gradient)
+            if not (torch.equal(priorities, given[0]) and torch.equal(rows, given[1])):
+                raise NotYet("leave the tensors that come in as they are; make new ones.")
+            priorities, rows = _two_tensors(answer)
+            _compare(memory, priorities, rows, f"{case}: after insertion {step}")
+            memory.fade()
+            priorities = torch.where(priorities < 0, priorities, priorities / 2)
+    insert(*(torch.empty(shape, device="meta") for shape in ((2,), (2, 3), (), (3,))))
+    return f"The same as the heap in {len(_CASES)} cases, without a look at a value."
+
+
+def _two_tensors(answer: Any) -> tuple[Tensor, Tensor]:
+    if not isinstance(answer, tuple | list) or len(answer) != 2:
+        raise NotYet("return two things, the new priorities and the new rows.")
+    priorities, rows = answer
+    if not isinstance(priorities, Tensor) or not isinstance(rows, Tensor):
+        raise NotYet("the new priorities and the new rows must be two tensors.")
+    if priorities.shape != (2,) or rows.shape != (2, 3):
+        shapes = f"{tuple(priorities.shape)} and {tuple(rows.shape)}"
+        raise NotYet(f"for the shapes (2,) and (2, 3) it returns {shapes}.")
+    return priorities, rows
+
+
+def _compare(memory: CriticalGradients, priorities: Tensor, rows: Tensor, when: str) -> None:
+    filled = priorities != -1
+    kept, expected = sorted(priorities[filled].tolist()), sorted(memory.priorities)
     if kept != expected:
-        return f"the filled slots have the priorities {kept}, the heap {expected}"
-    there = {tuple(row) for p, row in zip(priorities.tolist(), rows.tolist()) if p != -1}
-    if there != {tuple(g.tolist()) for g in memory.gradients}:
-        return "the priorities are right, but the rows hold other gradients than the heap"
-    return ""
+        raise NotYet(f"{when} the filled slots have the priorities {kept}, the heap {expected}.")
+    if {*map(tuple, rows[filled].tolist())} != {tuple(g.tolist()) for g in memory.gradients}:
+        raise NotYet(f"{when} the priorities are right, but the rows hold other gradients.")

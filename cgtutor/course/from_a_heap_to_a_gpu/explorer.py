@@ -12,7 +12,7 @@ def words_explorer() -> Explorer:
     """Words moved in a step by the two ways to an aggregate, by ``topC`` and by what happens."""
 
     def draw(topC: int, inserting: bool, update: int) -> Picture:
-        happens = "the gradient enters" if inserting else "it does not enter"
+        happens = "gradient inserted" if inserting else "gradient rejected"
         return bars(
             {f"topC = {topC}, {happens}": words(topC, inserting, update)},
             "words moved for each parameter of the model",
@@ -24,11 +24,11 @@ def words_explorer() -> Explorer:
         draw,
         {
             "topC": ipywidgets.IntSlider(20, 1, 40, description="topC", continuous_update=False),
-            "inserting": ipywidgets.Checkbox(True, description="the gradient enters"),
+            "inserting": ipywidgets.Checkbox(True, description="gradient inserted"),
             "update": ipywidgets.Dropdown(
                 options=[("SGD", 3), ("RMSprop", 5), ("Adam", 7)], value=7, description="update"
             ),
         },
         goal="find the smallest topC for which the running sum moves fewer words, "
-        "once with and once without the gradient entering.",
+        "once if the gradient is inserted and once if it is rejected.",
     )

@@ -1,9 +1,6 @@
 """What is trained and measured of the notebook *from a heap to a gpu*."""
 
-from collections.abc import Iterable
 from typing import NamedTuple
-
-import torch
 
 
 class Task(NamedTuple):
@@ -46,31 +43,3 @@ def queue(
             tasks.append(Task("CPU", "wait", cpu, gpu + answer))
             cpu = gpu + answer
     return tasks
-
-
-def running_sum_errors(
-    norms: Iterable[float], topC: int = 20, every: int | None = None
-) -> list[float]:
-    """Relative error of a running sum in float32, after each insertion into a full memory.
-
-    The memory holds the last topC of a sequence of random vectors with 50 elements.
-
-    Args:
-        norms: about the norm of each.
-        topC: vectors kept.
-        every: make the sum anew after so many insertions; ``None`` for never.
-    """
-    generator = torch.Generator().manual_seed(0)
-    rows = torch.zeros(topC, 50, dtype=torch.float32)
-    total = torch.zeros(50, dtype=torch.float32)
-    errors = []
-    for t, norm in enumerate(norms):
-        new = torch.randn(50, generator=generator, dtype=torch.float32) * (norm / 50**0.5)
-        slot = t % topC
-        total += new - rows[slot]
-        rows[slot] = new
-        if every and (t + 1) % every == 0:
-            total = rows.sum(0)
-        exact = rows.double().sum(0)
-        errors.append(((total.double() - exact).norm() / exact.norm()).item())
-    return errors

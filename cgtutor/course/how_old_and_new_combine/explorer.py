@@ -5,13 +5,9 @@ from collections.abc import Mapping
 import ipywidgets
 from torch.optim import SGD
 
+from cgtutor.course.how_old_and_new_combine.descent import Build, descend, in_words
 from cgtutor.course.how_old_and_new_combine.figures import trajectories
-from cgtutor.course.how_old_and_new_combine.surfaces import (
-    SURFACES,
-    MakeOptimizer,
-    descend,
-    in_words,
-)
+from cgtutor.course.how_old_and_new_combine.surfaces import SURFACES
 from cgtutor.course.shared.explorer import Explorer
 from cgtutor.course.shared.style import Picture
 from cgtutor.memory import AGGREGATES
@@ -24,7 +20,7 @@ def rules_explorer(steps: int = 60) -> Explorer:
     def draw(kappa: float, rule: str, surface: str, start: str) -> Picture:
         chosen = SURFACES[surface]
         rate = chosen.rate
-        optimizers: Mapping[str, MakeOptimizer] = {
+        optimizers: Mapping[str, Build] = {
             "SGD": lambda groups: SGD(groups, lr=rate),
             "SGD, rate · 2": lambda groups: SGD(groups, lr=2 * rate),
             "SGD_C": lambda groups: SGD_C(groups, lr=rate, kappa=kappa, aggr=rule, topC=5),
@@ -49,5 +45,5 @@ def rules_explorer(steps: int = 60) -> Explorer:
         },
         goal="on Goldstein–Price from A, SGD ends in the local minimum beside the start. Find the "
         "smallest κ with which the rule sum brings SGD_C below a height of 1. Then, on Beale "
-        "from D, where SGD arrives: with κ = 1, which rule is lost, and up to which κ is it not?",
+        "from D, where SGD converges: with κ = 1, which rule diverges, up to which κ does it not?",
     )

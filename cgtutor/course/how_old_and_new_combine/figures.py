@@ -13,15 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 from torch import Tensor
 
-from cgtutor.course.how_old_and_new_combine.surfaces import (
-    FLOOR,
-    SURFACES,
-    Function,
-    Surface,
-    Trials,
-    best_rate,
-    in_words,
-)
+from cgtutor.course.how_old_and_new_combine.descent import FLOOR, Heights, in_words, lowest_rate
+from cgtutor.course.how_old_and_new_combine.surfaces import SURFACES, Function, Surface
 from cgtutor.course.shared.style import BLUE, BY_HAND, GREY, ORANGE, Picture, arrow, looks, subplots
 from cgtutor.memory import CriticalGradients
 
@@ -282,7 +275,7 @@ def _decimal(value: float, _: object = None) -> str:
     return "< 10⁻⁶" if value <= FLOOR else f"{value:.5f}".rstrip("0").rstrip(".")
 
 
-def final_heights(families: Mapping[str, Trials]) -> Picture:
+def final_heights(families: Mapping[str, Heights]) -> Picture:
     """How far above the lowest minimum runs end, by learning rate.
 
     A row of panels for each family of optimizers, a column for each surface. Lines join medians
@@ -321,7 +314,7 @@ def final_heights(families: Mapping[str, Trials]) -> Picture:
     told = []
     for trials in families.values():
         for name, runs in trials.items():
-            best = [f"{o} ({in_words(median(r[best_rate(r)]))})" for o, r in runs.items()]
+            best = [f"{o} ({in_words(median(r[lowest_rate(r)]))})" for o, r in runs.items()]
             told.append(f"{name}: " + ", ".join(best))
     figure.alt = (
         "Height above the lowest minimum at the end of runs, by learning rate: curves fall to a "

@@ -35,6 +35,6 @@ def spike_explorer() -> Explorer:
             ),
             "topC": ipywidgets.IntSlider(1, 1, 20, description="topC", continuous_update=False),
         },
-        goal="with topC = 1, find a decay with which a gradient twice as large as the others stays "
-        "for 20 steps or more. How long does one of 100 times their size stay then?",
+        goal="with topC = 1, find a decay with which a gradient of twice the norm of the others "
+        "is kept for 20 steps or more. How long is one of 100 times their norm kept then?",
     )

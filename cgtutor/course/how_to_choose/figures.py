@@ -25,9 +25,9 @@ def spike_priorities(spikes: Mapping[str, Spike]) -> Picture:
         for label, look in looks(spikes):
             seen = spikes[label]
             steps = range(1, len(seen.priorities) + 1)
-            stays = f"still there after {len(steps)} steps"
+            stays = f"still kept after {len(steps)} steps"
             if seen.survives is not None:
-                stays = f"goes at step {seen.survives}"
+                stays = f"evicted at step {seen.survives}"
                 last = seen.priorities[-1]
                 ax.plot(seen.survives, max(last, 0.01), clip_on=False, **look, markersize=9)
             line = {"color": look["color"], "linestyle": look["linestyle"], "linewidth": 2}

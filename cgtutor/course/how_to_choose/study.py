@@ -4,15 +4,21 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT
 
 from cgtutor.course.shared.data import Data, network
-from cgtutor.course.shared.training import Curves, MakeOptimizer, train
+from cgtutor.course.shared.training import (
+    Curves,
+    MakeOptimizer,
+    mean_and_deviation,
+    plus_minus,
+    train,
+)
 from cgtutor.memory import CriticalGradients
 from cgtutor.optim import Adam_C
 from cgtutor.optim_eff import Adam_C_eff
@@ -52,12 +58,12 @@ def spike(ratio: float, decay: float, topC: int = 1, longest: int = 1000) -> Spi
     for norm in [1.0] * topC + [ratio]:
         memory.insert(norm, gradient)
         memory.fade()
-    born, priorities = memory.state["seen"], []
-    for step in range(1, longest + 1):
-        priorities += [priority for priority, when, _ in memory.heap if when == born]
+    priorities = []
+    for age in range(1, longest + 1):
+        priorities.append(memory.priorities[memory.ages.index(age - 1)])
         memory.insert(1.0, gradient)
-        if all(when != born for _, when, _ in memory.heap):
-            return Spike(priorities, step)
+        if age not in memory.ages:
+            return Spike(priorities, age)
         memory.fade()
     return Spike(priorities, None)
 
@@ -175,21 +181,14 @@ def best_trial(trials: Iterable[Trial], limit: float = float("inf")) -> Trial | 
 
 
 def final(runs: Sequence[Curves]) -> tuple[float, float]:
-    """Mean over the seeds of the last validation loss, and its standard deviation.
-
-    Both are NaN if a run ended in one.
-    """
-    losses = [run.validation_loss[-1] for run in runs]
-    if any(math.isnan(loss) for loss in losses):  # which stdev refuses
-        return math.nan, math.nan
-    return mean(losses), stdev(losses)
+    """The mean over the seeds of the last validation loss, and its standard deviation."""
+    return mean_and_deviation([run.validation_loss[-1] for run in runs])
 
 
 def summary(runs: Sequence[Curves]) -> str:
     """Validation loss and test accuracy, each as mean ± standard deviation over the seeds."""
-    loss, spread = final(runs)
-    accuracies = [run.test_accuracy for run in runs]
-    return f"{loss:.2f} ± {spread:.2f}   {mean(accuracies):.3f} ± {stdev(accuracies):.3f}"
+    loss = plus_minus([run.validation_loss[-1] for run in runs])
+    return f"{loss}   {plus_minus([run.test_accuracy for run in runs], 3)}"
 
 
 def with_one_spike(make: MakeOptimizer, at: int, factor: float) -> MakeOptimizer:
@@ -201,15 +200,14 @@ def with_one_spike(make: MakeOptimizer, at: int, factor: float) -> MakeOptimizer
         factor: what the gradients of all parameters are multiplied by in this step.
     """
 
-    def made(params: Iterable[nn.Parameter], lr: float) -> Optimizer:
-        params = list(params)
+    def made(params: ParamsT, lr: float) -> Optimizer:
         optimizer, step = make(params, lr), 0
 
         def enlarge(*_: object) -> None:
             nonlocal step
             step += 1
             if step == at:
-                for p in params:
+                for p in (p for group in optimizer.param_groups for p in group["params"]):
                     if p.grad is not None:
                         p.grad *= factor
 

@@ -1,17 +1,19 @@
 """What makes a function the check of an exercise."""
 
+import inspect
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
-from typing import ParamSpec
+from typing import ParamSpec, TypeVar, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class NotYet(Exception):  # noqa: N818, it is no error
@@ -31,7 +33,8 @@ def check(
     figures are what they were before. Who interrupts the kernel still interrupts the check.
 
     Args:
-        hints: by a part of an exception's message, what to say beside that message.
+        hints: by a part of what is printed of an exception, "KeyError: 'momentum'", what to say
+            beside it.
 
     >>> @check()
     ... def two(answer):
@@ -53,13 +56,37 @@ def check(
                 except NotYet as hint:
                     verdict = f"Not yet: {hint}"
                 except (Exception, SystemExit, GeneratorExit) as error:
-                    verdict = f"Not yet: it stopped with {_in_words(error, hints or {})}"
+                    said = _in_words(error, hints or {})
+                    verdict = f"Not yet: {getattr(error, 'case', '')}it stopped with {said}"
             print(verdict)
 
         checked.is_check = True  # type: ignore[attr-defined]  # how the tests find all checks
         return checked
 
     return decorate
+
+
+@contextmanager
+def case(name: str) -> Iterator[None]:
+    """A case that an answer is tried in; what is said of the answer there starts with its name."""
+    try:
+        yield
+    except NotYet as hint:
+        raise NotYet(f"{name}: {hint}") from hint
+    except Exception as error:
+        error.case = f"{name}: "  # type: ignore[attr-defined]  # for the verdict
+        raise
+
+
+def edited(function: Callable[P, T], edits: Mapping[str, str]) -> Callable[P, T]:
+    """A right answer with parts of its source replaced: a mistake that is often made."""
+    source = inspect.getsource(function)
+    for part, other in edits.items():
+        if part not in source:
+            raise ValueError(f"edits must be of the source of {function.__name__}, got {part!r}")
+        source = source.replace(part, other)
+    exec(source, names := dict(function.__globals__))
+    return cast("Callable[P, T]", names[function.__name__])
 
 
 @contextmanager
@@ -90,5 +117,5 @@ def _in_words(error: BaseException, hints: Mapping[str, str]) -> str:
         message = str(error)
     except Exception:  # an exception of the answer's own, which cannot say what it is
         return f"{kind}."
-    hint = next((f" ({hint})" for part, hint in hints.items() if part in message), "")
-    return f"{kind}: {message}{hint}"
+    said = f"{kind}: {message}"
+    return said + next((f" ({hint})" for part, hint in hints.items() if part in said), "")

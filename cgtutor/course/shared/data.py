@@ -1,6 +1,6 @@
 """Small data sets and networks that the notebooks train on; nothing is downloaded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class Split(NamedTuple):
-    """Inputs ``x`` of shape (n, features) and class labels ``y`` of shape (n,)."""
+    """Inputs ``x`` of shape (n, features); labels ``y`` of shape (n,), or (n, T) for T tasks."""
 
     x: Tensor
     y: Tensor
@@ -60,3 +60,15 @@ def network(widths: Sequence[int] = (64, 32, 10), seed: int = 0) -> nn.Sequentia
         for inputs, outputs in pairwise(widths):
             layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
+
+
+def mini_batches(split: Split, size: int, order: torch.Generator) -> Iterator[Split]:
+    """One pass over a split, in mini-batches of this size and in an order that is drawn."""
+    for rows in torch.randperm(len(split.y), generator=order).split(size):
+        yield Split(split.x[rows], split.y[rows])
+
+
+def drawn(split: Split, size: int, draws: torch.Generator) -> Split:
+    """A mini-batch of this size, drawn with replacement."""
+    rows = torch.randint(len(split.y), (size,), generator=draws)
+    return Split(split.x[rows], split.y[rows])

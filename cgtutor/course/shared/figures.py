@@ -114,16 +114,16 @@ def lifetimes(lives: Lifetimes) -> Picture:
     """
     steps = range(len(lives.norms))
     kept = [born for born in steps if lives.until[born] is not None]
-    forgotten = [born for born in steps if lives.until[born] is None]
+    rejected = [born for born in steps if lives.until[born] is None]
     heights = [lives.norms[born] for born in kept]
     with plt.rc_context(STYLE):
         figure, (above, below) = subplots(2, 1, figsize=(8, 4.6), sharex=True, height_ratios=(2, 1))
         above.scatter(kept, heights, s=14, color=ORANGE, label="kept")
         ends = [lives.until[born] for born in kept]
         above.hlines(heights, kept, ends, color=ORANGE, alpha=0.7, label="for how long")
-        if forgotten:
-            norms = [lives.norms[born] for born in forgotten]
-            above.scatter(forgotten, norms, s=14, color=GREY, marker="x", label="not kept")
+        if rejected:
+            norms = [lives.norms[born] for born in rejected]
+            above.scatter(rejected, norms, s=14, color=GREY, marker="x", label="rejected")
         above.set(ylabel="norm", ylim=(0, None))
         below.plot(steps, lives.oldest, color=BLUE)
         below.set(xlabel="step", ylabel="age of oldest", ylim=(0, None))
@@ -135,7 +135,7 @@ def lifetimes(lives: Lifetimes) -> Picture:
     figure.alt = (
         f"{len(steps)} steps with topC = {lives.memory.topC} and decay = {lives.memory.decay:g}. "
         "Above, each gradient is a dot at the height of its norm, and the line behind it lasts as "
-        f"long as the memory keeps it; {len(forgotten)} that are not kept are crosses. Below, the "
+        f"long as the memory keeps it; {len(rejected)} rejected ones are crosses. Below, the "
         f"age of the oldest gradient in the memory, at most {max(lives.oldest)} steps."
     )
     return figure
@@ -195,7 +195,7 @@ def bars(
     return figure
 
 
-def _window(points: Tensor, shape: float = 1.0) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def limits(points: Tensor, shape: float = 1.0) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Limits, ``shape`` times as wide as high, with room for these points and the origin."""
     low, high = points.amin(0).clamp(max=0), points.amax(0).clamp(min=0)
     wide, high_enough = (high - low).tolist()

@@ -1,6 +1,6 @@
 """What a memory keeps of a sequence of gradients, and the gradients of a training."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -32,7 +32,7 @@ class Lifetimes(NamedTuple):
 
 
 def replay(norms: Sequence[float], topC: int = 10, decay: float = 0.7) -> Lifetimes:
-    """Feed a memory gradients of the given norms and record which it keeps, and how long.
+    """Offer a memory gradients of the given norms and record which it keeps, and how long.
 
     Args:
         norms: the gradient norm of each step.
@@ -82,6 +82,11 @@ class Recording(NamedTuple):
     whole: Tensor
 
 
+def sum_of_norms(parameters: Iterable[nn.Parameter]) -> float:
+    """The priority of a step's gradient: the norms of the tensors in ``.grad``, added up."""
+    return sum(p.grad.norm().item() for p in parameters if p.grad is not None)
+
+
 def record(
     model: nn.Module,
     optimizer: Optimizer,
@@ -113,9 +118,8 @@ def record(
             wholes.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]))
 
     def note() -> None:
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        norms.append(sum(g.norm().item() for g in gradients))
-        rows.append(torch.cat([g.flatten() for g in gradients]))
+        norms.append(sum_of_norms(parameters))
+        rows.append(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]))
         look_ahead()
 
     look_ahead()

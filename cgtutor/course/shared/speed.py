@@ -17,7 +17,7 @@ def words(topC: int = 20, inserting: bool = True, update: int = 7) -> dict[str, 
 
     Args:
         topC: gradients kept; the memory is full.
-        inserting: whether this step's gradient enters.
+        inserting: whether this step's gradient is inserted.
         update: numbers that torch's update alone moves. Adam: it reads the gradient, and it
             reads and writes the parameter and two averages, 7.
 

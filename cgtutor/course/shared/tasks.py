@@ -1,46 +1,31 @@
 """A small multi-task problem, and what its gradients do."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import pairwise
 from statistics import mean
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
-from torch.optim import Adam
+from torch.optim import Adam, Optimizer
 
-from cgtutor.aggregation import Aggregator
-from cgtutor.aggregation.gramian import Jacobians, as_matrix
-from cgtutor.aggregation.vaccine import vaccinate
+from cgtutor.aggregation import Aggregator, GradVac
 from cgtutor.autojac import jac_to_grad, mtl_backward
-from cgtutor.course.shared.data import Split, digits
+from cgtutor.course.shared.data import Data, Split, digits, drawn
 from cgtutor.grouping import Groups, all_layer
 
 #: Questions about a digit, each with the digits for which the answer is yes.
 QUESTIONS: dict[str, Collection[int]] = {
-    "has it a loop?": (0, 6, 8, 9),
+    "does it have a loop?": (0, 6, 8, 9),
     "is it prime?": (2, 3, 5, 7),
 }
 
 
-class Answers(NamedTuple):
-    """Pictures and the answers to T questions about each.
+def answers(questions: Mapping[str, Collection[int]] = QUESTIONS) -> Data:
+    """The pictures of :func:`.digits`, with the answers to T questions in place of digits.
 
-    Attributes:
-        train: pictures of shape (n, 64), answers of shape (n, T), 1 for yes and 0 for no.
-        validation: to choose hyperparameters on.
-        test: to report on once.
-    """
-
-    train: Split
-    validation: Split
-    test: Split
-
-
-def answers(questions: Mapping[str, Collection[int]] = QUESTIONS) -> Answers:
-    """The pictures of :func:`.digits`, with answers in place of digits.
+    Answers have the shape (n, T), 1 for yes and 0 for no.
 
     >>> answers().train.y[:3]
     tensor([[0., 0.],
@@ -50,7 +35,7 @@ def answers(questions: Mapping[str, Collection[int]] = QUESTIONS) -> Answers:
     yes = torch.zeros(10, len(questions), dtype=torch.get_default_dtype())
     for task, those in enumerate(questions.values()):
         yes[list(those), task] = 1
-    return Answers(*(Split(split.x, yes[split.y]) for split in digits()))
+    return Data(*(Split(split.x, yes[split.y]) for split in digits()))
 
 
 class SharedEncoder(nn.Module):
@@ -115,41 +100,65 @@ def gramians(groups: Groups) -> Tensor:
     Returns:
         Shape (groups, T, T), in float64.
     """
-    jacobians = [
-        torch.cat([as_matrix(p.jac) for p in group], dim=1)  # type: ignore[attr-defined]
-        for group in groups
-    ]
-    return torch.from_numpy(Jacobians(jacobians).gramians())
+    found = []
+    for group in groups:
+        rows = torch.cat([p.jac.flatten(1) for p in group], dim=1).double()  # type: ignore[attr-defined]
+        found.append(rows @ rows.T)
+    return torch.stack(found)
 
 
-class Run(NamedTuple):
-    """One training.
+def multi_task_step(
+    optimizer: Optimizer,
+    losses: Sequence[Tensor],
+    features: Tensor,
+    aggregate: Callable[[], object] | None = None,
+) -> None:
+    """One step of a training on several tasks.
+
+    Args:
+        optimizer: of shared parameters and heads.
+        losses: one for each task.
+        features: what all heads got from the shared parameters.
+        aggregate: makes the ``.grad`` of the shared parameters of their ``.jac``, which has a row
+            for each task; by default the losses are summed, and there is no ``.jac``.
+    """
+    optimizer.zero_grad()
+    if aggregate is None:
+        torch.stack(list(losses)).sum().backward()
+    else:
+        mtl_backward(losses, features=features)
+        aggregate()
+    optimizer.step()
+
+
+class TaskRun(NamedTuple):
+    """One training of several tasks, as :func:`train_tasks` sees it.
 
     Attributes:
         cosines: shape (steps, layers, T, T), of the tasks' gradients in each layer of the encoder.
         losses: shape (steps, T), on the mini-batch of each step, in nats.
         changed: for each step, whether the aggregate was another than the sum of the gradients.
-        validation: mean loss of the tasks on the validation part after the last step.
+        validation_loss: the tasks' mean loss on the validation part after the last step, alone.
         accuracy: shape (T,), on the test part, as fractions of pictures.
     """
 
     cosines: Tensor
     losses: Tensor
     changed: list[bool]
-    validation: float
+    validation_loss: list[float]
     accuracy: Tensor
 
 
-def train(
+def train_tasks(
     model: SharedEncoder,
-    data: Answers,
+    data: Data,
     aggregator: Aggregator,
     lr: float = 0.01,
     steps: int = 200,
     batch_size: int = 200,
     seed: int = 0,
     note_cosines: bool = True,
-) -> Run:
+) -> TaskRun:
     """Train with Adam; the tasks' gradients for the whole encoder go through an aggregator.
 
     Args:
@@ -166,31 +175,33 @@ def train(
     optimizer = Adam(model.parameters(), lr=lr, fused=True)  # quickest for small tensors
     layers = all_layer(model.encoder)
     seen, losses, changed = [], [], []
-    for _ in range(steps):
-        batch = torch.randint(len(data.train.y), (batch_size,), generator=draws)
-        optimizer.zero_grad()
-        parts, features = model.losses(data.train.x[batch], data.train.y[batch])
-        mtl_backward(parts, features=features)
+
+    def aggregate() -> None:
         if note_cosines:
             seen.append(cosines(gramians(layers)))
         weights = jac_to_grad(model.encoder.parameters(), aggregator)
         changed.append(weights is None or bool((weights != 1).any()))
-        optimizer.step()
+
+    for _ in range(steps):
+        parts, features = model.losses(*drawn(data.train, batch_size, draws))
+        multi_task_step(optimizer, parts, features, aggregate)
         losses.append(torch.stack(parts).detach())
     shape = len(layers), len(parts), len(parts)
-    return Run(
+    return TaskRun(
         torch.stack(seen) if seen else torch.empty(0, *shape, dtype=torch.float64),
         torch.stack(losses),
         changed,
-        *_evaluate(model, data),
+        [evaluate_tasks(model, data.validation)[0]],
+        evaluate_tasks(model, data.test)[1].mean(0),
     )
 
 
 @torch.no_grad()
-def _evaluate(model: SharedEncoder, data: Answers) -> tuple[float, Tensor]:
-    losses, _ = model.losses(*data.validation)
-    hits = (model(data.test.x) > 0) == (data.test.y > 0.5)
-    return mean(loss.item() for loss in losses), hits.double().mean(0)
+def evaluate_tasks(model: SharedEncoder, split: Split) -> tuple[float, Tensor]:
+    """The tasks' mean loss (nats), and which answers are right: shape (n, T), 1 or 0."""
+    losses, _ = model.losses(*split)
+    hits = (model(split.x) > 0) == (split.y > 0.5)
+    return mean(loss.item() for loss in losses), hits.double()
 
 
 def plane(angles: Sequence[float], lengths: Sequence[float]) -> Tensor:
@@ -226,9 +237,16 @@ def vaccinated(jacobian: Tensor, target: float, eps: float = 1e-8, *, guard: boo
     tensor([[0.5000, 0.5000],
             [0.0000, 1.0000]])
     """
-    gramian = Jacobians([jacobian], guard).gramians()
-    tasks = len(jacobian)
-    order = np.array([[[j for j in range(tasks) if j != i] for i in range(tasks)]])
-    targets = np.full_like(gramian, target)
-    coefficients, _ = vaccinate(gramian, targets, order, eps, guard)
-    return torch.from_numpy(coefficients[0]).to(jacobian.dtype) @ jacobian
+    vaccine = GradVac(beta=0, eps=eps, guard=guard)
+    targets = {"gramian_weighting.targets": torch.full((2, 2), float(target), dtype=torch.float64)}
+    changed = []
+    for i, gradient in enumerate(jacobian):
+        for other in (*jacobian[:i], *jacobian[i + 1 :]):  # each meeting is a vaccine of two
+            pair = torch.stack([gradient, other])
+            vaccine.load_state_dict(targets)
+            vaccine(pair)
+            report = vaccine.report
+            assert report is not None  # there has been a call
+            gradient = report.coefficients[0].to(pair.dtype) @ pair
+        changed.append(gradient)
+    return torch.stack(changed)

@@ -1,24 +1,30 @@
-"""Training a classifier, and sweeps over names, learning rates and seeds."""
+"""Training a classifier, and sweeps over candidates, learning rates and seeds."""
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import mean, stdev
-from typing import NamedTuple, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import parameters_to_vector
 from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT
 from tqdm.auto import tqdm
 
-from cgtutor.course.shared.data import Data, Split, network
+from cgtutor.course.shared.data import Data, Split, mini_batches, network
 
-#: Builds an optimizer from a model's parameters and a learning rate.
-MakeOptimizer = Callable[[Iterable[nn.Parameter], float], Optimizer]
+#: Builds an optimizer from parameters, or groups of them, and a learning rate.
+MakeOptimizer = Callable[[ParamsT, float], Optimizer]
 
 
-Run = TypeVar("Run")
+class Run(Protocol):
+    """A training that can be compared with others by its validation loss."""
+
+    @property
+    def validation_loss(self) -> Sequence[float]:
+        """In the course of the training; the last one is that at its end."""
 
 
 class Curves(NamedTuple):
@@ -33,6 +39,27 @@ class Curves(NamedTuple):
     test_accuracy: float
 
 
+def train_on(
+    model: nn.Module,
+    optimizer: Optimizer,
+    batches: Iterable[Split],
+    after_step: Callable[[], object] = lambda: None,
+) -> None:
+    """Train a classifier on one mini-batch after the other.
+
+    Args:
+        model: maps inputs to one logit for each class.
+        optimizer: of the model's parameters.
+        batches: inputs and class labels.
+        after_step: called after each optimizer step, while gradients are still there.
+    """
+    for x, y in batches:
+        optimizer.zero_grad()
+        cross_entropy(model(x), y).backward()
+        optimizer.step()
+        after_step()
+
+
 def train(
     model: nn.Module,
     optimizer: Optimizer,
@@ -40,9 +67,9 @@ def train(
     epochs: int = 20,
     batch_size: int = 50,
     seed: int = 0,
-    after_step: Callable[[], object] | None = None,
+    after_step: Callable[[], object] = lambda: None,
 ) -> Curves:
-    """Train a classifier on mini-batches and record how it goes.
+    """Train a classifier for some epochs and record how it goes.
 
     Args:
         model: maps inputs to one logit for each class.
@@ -56,12 +83,7 @@ def train(
     order = torch.Generator().manual_seed(seed)
     curves = Curves([], [], [], 0.0)
     for _ in range(epochs):
-        for batch in torch.randperm(len(data.train.y), generator=order).split(batch_size):
-            optimizer.zero_grad()
-            cross_entropy(model(data.train.x[batch]), data.train.y[batch]).backward()
-            optimizer.step()
-            if after_step is not None:
-                after_step()
+        train_on(model, optimizer, mini_batches(data.train, batch_size, order), after_step)
         curves.train_loss.append(evaluate(model, data.train)[0])
         loss, accuracy = evaluate(model, data.validation)
         curves.validation_loss.append(loss)
@@ -77,92 +99,149 @@ def evaluate(model: nn.Module, split: Split) -> tuple[float, float]:
     return cross_entropy(logits, split.y).item(), hits.double().mean().item()
 
 
-def sweep(
-    optimizers: Mapping[str, MakeOptimizer],
-    learning_rates: Sequence[float],
-    seeds: Sequence[int],
-    data: Data,
-    epochs: int = 20,
-) -> dict[str, dict[float, list[Curves]]]:
-    """Train a fresh :func:`.network` for every optimizer, learning rate and seed.
+def train_network(
+    make: MakeOptimizer, lr: float, seed: int, data: Data, epochs: int = 20
+) -> Curves:
+    """Train a fresh :func:`.network`; for :func:`sweep`, whose candidates are then optimizers.
 
     Args:
-        optimizers: by name, how to build each from parameters and a learning rate.
-        learning_rates: tried with every optimizer.
-        seeds: tried with every learning rate; each sets initial weights and order of the data.
+        make: builds the optimizer.
+        lr: its learning rate.
+        seed: for the initial weights and the order of the mini-batches.
         data: pictures of 64 pixels in 10 classes, as :func:`.digits` gives them.
         epochs: passes over the training part.
-
-    Returns:
-        ``result[name][learning_rate]``, one :class:`Curves` for each seed.
     """
-
-    def run(name: str, lr: float, seed: int) -> Curves:
-        model = network(seed=seed)
-        return train(model, optimizers[name](model.parameters(), lr), data, epochs, seed=seed)
-
-    return every_trial(optimizers, learning_rates, seeds, run)
+    model = network(seed=seed)
+    return train(model, make(model.parameters(), lr), data, epochs, seed=seed)
 
 
-def every_trial(
-    names: Collection[str],
+Candidate = TypeVar("Candidate")
+Result = TypeVar("Result")
+Options = ParamSpec("Options")
+
+
+def sweep(
+    candidates: Mapping[str, Candidate],
     learning_rates: Sequence[float],
     seeds: Sequence[int],
-    run: Callable[[str, float, int], Run],
-) -> dict[str, dict[float, list[Run]]]:
-    """What a sweep consists of: every name with every learning rate and every seed.
+    run: Callable[Concatenate[Candidate, float, int, Options], Result],
+    *args: Options.args,
+    **options: Options.kwargs,
+) -> dict[str, dict[float, list[Result]]]:
+    """Train with every candidate, learning rate and seed.
 
     Args:
-        names: of what is compared.
-        learning_rates: tried with every name.
+        candidates: by name, what is compared: optimizers, aggregators, groupings.
+        learning_rates: tried with every candidate.
         seeds: tried with every learning rate.
-        run: does one training, from a name, a learning rate and a seed.
+        run: does one training, from a candidate, a learning rate and a seed.
+        args: further arguments of ``run``, the same for all.
+        options: likewise, by keyword.
 
     Returns:
-        ``result[name][learning_rate]``, what ``run`` gave for each seed.
+        ``result[name][learning_rate]``, what ``run`` returns for each seed.
     """
-    trials = [(name, lr, seed) for name in names for lr in learning_rates for seed in seeds]
-    result: dict[str, dict[float, list[Run]]] = {
-        name: {lr: [] for lr in learning_rates} for name in names
+    trials = [(name, lr, seed) for name in candidates for lr in learning_rates for seed in seeds]
+    results: dict[str, dict[float, list[Result]]] = {
+        name: {lr: [] for lr in learning_rates} for name in candidates
     }
     for name, lr, seed in tqdm(trials, desc="trainings"):
-        result[name][lr].append(run(name, lr, seed))
-    return result
+        results[name][lr].append(run(candidates[name], lr, seed, *args, **options))
+    return results
 
 
-def best_learning_rate(trials: Mapping[float, Sequence[Curves]]) -> float:
-    """The learning rate with the smallest mean validation loss after the last epoch.
+def final_loss(runs: Iterable[Run]) -> float:
+    """The validation loss at the end of a training, as a mean over the seeds."""
+    return mean(run.validation_loss[-1] for run in runs)
 
-    One at which a run ended in NaN counts as the worst.
+
+def best_learning_rate(
+    trials: Mapping[float, Any], loss: Callable[[Any], float] = final_loss
+) -> float:
+    """The learning rate with the smallest loss.
+
+    Args:
+        trials: what there is for each learning rate, the runs of all seeds.
+        loss: of the runs at one learning rate. NaN counts as the worst.
     """
 
-    def final(lr: float) -> float:
-        loss = mean(curves.validation_loss[-1] for curves in trials[lr])
-        return math.inf if math.isnan(loss) else loss
+    def in_order(lr: float) -> float:
+        value = loss(trials[lr])
+        return math.inf if math.isnan(value) else value
 
-    return min(trials, key=final)
+    return min(trials, key=in_order)
 
 
-def table(results: Mapping[str, Mapping[float, Sequence[Curves]]]) -> str:
-    """What a sweep found, a line for each optimizer: means over the seeds.
+def best_runs(results: Mapping[str, Mapping[float, list[Result]]]) -> dict[str, list[Result]]:
+    """Of a sweep, for each name the runs at its :func:`best_learning_rate`."""
+    return {name: trials[best_learning_rate(trials)] for name, trials in results.items()}
 
-    First the validation loss after the last epoch at each learning rate, then the test accuracy
-    (with its standard deviation) at the one that is best on the validation part.
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
+    """The mean and the standard deviation; both are NaN if a value is."""
+    if any(math.isnan(value) for value in values):  # which stdev refuses
+        return math.nan, math.nan
+    return mean(values), stdev(values)
+
+
+def plus_minus(values: Sequence[float], digits: int = 2) -> str:
+    """Mean ± standard deviation, in words.
+
+    >>> plus_minus([1.0, 2.0, 3.0])
+    '2.00 ± 1.00'
+    """
+    return " ± ".join(f"{value:.{digits}f}" for value in mean_and_deviation(values))
+
+
+def _accuracy(runs: Sequence[Curves]) -> str:
+    return plus_minus([run.test_accuracy for run in runs], 3)
+
+
+#: What a :func:`table` says of the runs at the best learning rate, by its heading.
+Columns = Mapping[str, Callable[[Any], str]]
+
+_ACCURACY: Columns = {"test accuracy": _accuracy}
+
+
+def table(
+    results: Mapping[str, Mapping[float, Sequence[Run]]], columns: Columns = _ACCURACY
+) -> str:
+    """What a sweep found, a line for each name.
+
+    First the validation loss at the end for each learning rate, a mean over the seeds; then the
+    columns, at the learning rate that is best on the validation part.
+
+    Args:
+        results: as :func:`sweep` returns them.
+        columns: by heading, what to say of a name's runs at its best learning rate.
     """
     rates = list(next(iter(results.values())))
-    lines = [
-        "validation loss at each learning rate, and test accuracy at the best of these",
-        f"{'':22s}" + "".join(f"{rate:<8g}" for rate in rates) + "test accuracy",
-    ]
-    for name, trials in results.items():
-        losses = [mean(run.validation_loss[-1] for run in trials[rate]) for rate in rates]
-        accuracies = [run.test_accuracy for run in trials[best_learning_rate(trials)]]
-        lines.append(
-            f"{name:22s}"
-            + "".join(f"{loss:<8.2f}" for loss in losses)
-            + f"{mean(accuracies):.3f} ± {stdev(accuracies):.3f}"
-        )
-    return "\n".join(lines)
+    cells = {
+        name: [column(trials[best_learning_rate(trials)]) for column in columns.values()]
+        for name, trials in results.items()
+    }
+    widths = [max(map(len, column)) for column in zip(columns, *cells.values())]
+
+    def line(start: str, numbers: Iterable[str], ends: Iterable[str]) -> str:
+        padded = "   ".join(f"{end:{width}s}" for end, width in zip(ends, widths))
+        return f"{start:22s}{''.join(f'{n:8s}' for n in numbers)}{padded}".rstrip()
+
+    first = next(iter(columns))
+    return "\n".join(
+        [
+            f"validation loss at each learning rate, and {first} at the best of these",
+            line("", (f"{rate:g}" for rate in rates), columns),
+            *(
+                line(name, (f"{final_loss(trials[rate]):.2f}" for rate in rates), cells[name])
+                for name, trials in results.items()
+            ),
+        ]
+    )
+
+
+def mean_step(points: Sequence[Tensor]) -> float:
+    """How far apart two points in sequence are, as a mean over all steps between them."""
+    return torch.stack(list(points)).diff(dim=0).norm(dim=1).mean().item()
 
 
 def step_length(
@@ -176,4 +255,4 @@ def step_length(
         points.append(parameters_to_vector(model.parameters()).detach())
 
     train(model, make(model.parameters(), lr), data, epochs, seed=seed, after_step=note)
-    return torch.stack(points).diff(dim=0).norm(dim=1).mean().item()
+    return mean_step(points)

@@ -7,7 +7,6 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import StrMethodFormatter
 
 from cgtutor.course.shared.style import BLUE, GREY, STYLE, Picture, looks, subplots
-from cgtutor.course.what_an_optimizer_remembers.study import Moments
 
 
 def weights_by_age(
@@ -57,32 +56,39 @@ def weights_by_age(
     return figure
 
 
-def moments(gradients: Sequence[float], found: Moments) -> Picture:
+def moments(
+    gradients: Sequence[float],
+    first: Sequence[float],
+    root: Sequence[float],
+    step: Sequence[float],
+) -> Picture:
     """A sequence of gradients with what Adam's two moments make of it, and the step that follows.
 
     Args:
         gradients: of one parameter, one for each step.
-        found: what :func:`.remembering.moments` makes of them.
+        first: the running mean of the gradients after each step, bias-corrected.
+        root: the square root of the running mean of their squares, bias-corrected.
+        step: ``first / root``, the step in units of the learning rate.
     """
     steps = range(len(gradients))
     with plt.rc_context(STYLE):
         figure, (above, below) = subplots(2, 1, figsize=(8, 4.8), sharex=True)
         above.plot(steps, gradients, color=GREY, linewidth=1, label="gradient g")
         names = ["first moment m̂", "root of the second moment, √v̂"]
-        for (name, look), values in zip(looks(names), (found.first, found.root)):
+        for (name, look), values in zip(looks(names), (first, root)):
             style = {key: look[key] for key in ("color", "linestyle")}
             above.plot(steps, values, label=name, **style)
         above.set(ylabel="size", yscale="log")
         above.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        below.plot(steps, found.step, color=BLUE)
+        below.plot(steps, step, color=BLUE)
         below.set(xlabel="step", ylabel="m̂ / √v̂", ylim=(0, None))
         figure.legend(loc="outside upper center", ncols=3)
-    peak = max(steps, key=lambda step: gradients[step])
+    peak = max(steps, key=lambda t: gradients[t])
     figure.alt = (
         f"Above, gradients with a spike of {gradients[peak]:g} at step {peak}, on a logarithmic "
-        f"scale. The first moment jumps to {found.first[peak]:.0f} and is back at "
-        f"{found.first[-1]:.0f} soon; the root of the second jumps to {found.root[peak]:.0f} and "
-        f"is still {found.root[-1]:.1f} at the end. Below, the step: {found.step[peak - 1]:.1f} "
-        f"before the spike, {found.step[-1]:.1f} at the end."
+        f"scale. The first moment jumps to {first[peak]:.0f} and is back at "
+        f"{first[-1]:.0f} soon; the root of the second jumps to {root[peak]:.0f} and "
+        f"is still {root[-1]:.1f} at the end. Below, the step: {step[peak - 1]:.1f} "
+        f"before the spike, {step[-1]:.1f} at the end."
     )
     return figure

@@ -1,8 +1,5 @@
 """What is trained and measured of the notebook *what an optimizer remembers*."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 from cgtutor.course.shared.replay import Lifetimes, kept
 from cgtutor.memory import AGGREGATES
 
@@ -46,30 +43,3 @@ def memory_weights(lives: Lifetimes, ages: int, aggr: str = "mean", first: int =
                 if age < ages:
                     weights[age] += weight / len(steps)
     return weights
-
-
-class Moments(NamedTuple):
-    """What Adam makes of a sequence of numbers, a value for each step.
-
-    Attributes:
-        first: the running mean of the gradients, bias-corrected.
-        root: the square root of the running mean of their squares, bias-corrected.
-        step: ``first / root``, the step in units of the learning rate.
-    """
-
-    first: list[float]
-    root: list[float]
-    step: list[float]
-
-
-def moments(gradients: Sequence[float], betas: tuple[float, float] = (0.9, 0.999)) -> Moments:
-    """Adam's two running means over the gradients of a single parameter (epsilon left out)."""
-    found = Moments([], [], [])
-    first = second = 0.0
-    for seen, g in enumerate(gradients, start=1):
-        first = betas[0] * first + (1 - betas[0]) * g
-        second = betas[1] * second + (1 - betas[1]) * g * g
-        found.first.append(first / (1 - betas[0] ** seen))
-        found.root.append((second / (1 - betas[1] ** seen)) ** 0.5)
-        found.step.append(found.first[-1] / found.root[-1])
-    return found

@@ -8,46 +8,40 @@ from torch import Tensor, nn
 
 from cgtutor.autojac import mtl_backward
 from cgtutor.course import requirements
+from cgtutor.course.shared.check import NotYet, case, check
 from cgtutor.course.shared.data import digits
 from cgtutor.course.shared.explorer import Explorer
 from cgtutor.course.shared.figures import lifetimes
-from cgtutor.course.shared.guard import guarded
 from cgtutor.course.shared.replay import replay
 from cgtutor.grouping import GroupedGradVac, whole_model
 from cgtutor.optim import Adam_C
 from cgtutor.optim_eff import Adam_C_eff
 
 
-def environment(numbers: Tensor) -> None:
-    """Notebook 00: a tensor of the numbers 1, 2 and 3, with which all parts are then tried."""
-    print(_environment(numbers))
-
-
-@guarded
-def _environment(numbers: object) -> str:
+@check()
+def environment(numbers: object) -> str:
+    """A tensor of the numbers 1, 2 and 3, with which all parts of the course are then tried."""
     for requirement, found in requirements().items():
         if found != "yes":
-            return (
-                f"Not yet: the course needs {requirement}, and here it is {found}. Run the set-up "
-                "cell again, then restart the kernel (menu Kernel, Restart)."
+            raise NotYet(
+                f"the course needs {requirement}, and here it is {found}. Run the set-up cell "
+                "again, then restart the kernel (menu Kernel, Restart)."
             )
     if numbers is None or numbers is ...:
-        return "Not yet: numbers is still empty. Put a tensor in its place."
+        raise NotYet("numbers is still empty. Put a tensor in its place.")
     if not isinstance(numbers, Tensor):
         kind = type(numbers).__name__
-        return f"Not yet: numbers is of type {kind}; torch.tensor([...]) makes a tensor of a list."
+        raise NotYet(f"numbers is of type {kind}; torch.tensor([...]) turns a list into a tensor.")
     if numbers.shape != (3,):
-        return f"Not yet: numbers has the shape {tuple(numbers.shape)}, and it should be (3,)."
+        raise NotYet(f"numbers has the shape {tuple(numbers.shape)}, and it should be (3,).")
     if not numbers.is_floating_point():
-        return "Not yet: whole numbers have no gradients. Write 1.0 in place of 1."
+        raise NotYet("whole numbers have no gradients. Write 1.0 in place of 1.")
     if numbers.tolist() != [1, 2, 3]:
-        return f"Not yet: the numbers are {numbers.tolist()}, and should be 1, 2 and 3."
+        raise NotYet(f"the numbers are {numbers.tolist()}, and should be 1, 2 and 3.")
     for part, attempt in PARTS.items():
-        try:
+        with case(f"{part} does not work here"):
             attempt(numbers.detach())
-        except Exception as error:  # whatever is wrong with this machine, the notebook goes on
-            return f"Not yet: {part} does not work here: {type(error).__name__}: {error}"
-    return f"Right! This machine runs the course: {len(PARTS)} parts tried, all work."
+    return f"This machine runs the course: {len(PARTS)} parts tried, all work."
 
 
 def _optimizers(numbers: Tensor) -> None:
@@ -58,8 +52,10 @@ def _optimizers(numbers: Tensor) -> None:
             optimizer.zero_grad()
             parameter.square().sum().backward()
             optimizer.step()
-        if not (parameter < numbers).all() or optimizer.memory(parameter).accepted == 0:
-            raise RuntimeError(f"{kind.__name__} left the numbers where they were")
+        if not (parameter < numbers).all():
+            raise NotYet(f"{kind.__name__} left the numbers where they were.")
+        if not len(optimizer.memory(parameter)):
+            raise NotYet(f"{kind.__name__} has inserted nothing into its memory.")
 
 
 def _vaccine(numbers: Tensor) -> None:
@@ -68,7 +64,7 @@ def _vaccine(numbers: Tensor) -> None:
     mtl_backward([features.sum(), -features.square().sum()], features=features)
     GroupedGradVac(whole_model(encoder)).jac_to_grad()
     if encoder.weight.grad is None:
-        raise RuntimeError("GroupedGradVac left no gradient")
+        raise NotYet("GroupedGradVac left no gradient.")
 
 
 def _explorer(numbers: Tensor) -> None:
@@ -80,7 +76,7 @@ def _explorer(numbers: Tensor) -> None:
     slider.value = 2
     explorer.close()
     if explorer.children[-1].value == before:
-        raise RuntimeError("the picture stayed the same when the slider moved")
+        raise NotYet("the picture stayed the same when the slider moved.")
 
 
 def _figure(numbers: Tensor) -> None:

@@ -10,8 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import StrMethodFormatter
 from torch import Tensor
 
-from cgtutor.aggregation.vaccine import HIGHEST_TARGET
-from cgtutor.course.shared.figures import _window
+from cgtutor.course.shared.figures import limits
 from cgtutor.course.shared.style import (
     BLUE,
     BY_HAND,
@@ -25,7 +24,7 @@ from cgtutor.course.shared.style import (
     subplots,
 )
 from cgtutor.course.shared.tasks import vaccinated
-from cgtutor.course.what_the_vaccine_changes.study import Trace
+from cgtutor.course.what_the_vaccine_changes.study import HIGHEST_TARGET, Trace
 
 #: One for each target of a rotation.
 DASHES: list[Any] = [(0, (4, 1.5)), "-.", ":"]
@@ -50,7 +49,7 @@ def rotation(
         figure.subplots_adjust(left=0.08, right=0.98, bottom=0.12, top=0.79 if curve else 0.77)
         ax = axes[0, 0]
         tips = torch.stack([first, second, *turned.values()])
-        xlim, ylim = _window(tips, shape=1.0 if curve else 2.5)
+        xlim, ylim = limits(tips, shape=1.0 if curve else 2.5)
         ax.set(xlim=xlim, ylim=ylim, aspect="equal")
         height = ax.axhline(first[1].item(), color=GREY, linewidth=1, linestyle=":")
         height.set_label("the height, which stays")

@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
 from cgtutor.aggregation import GradVac
 from cgtutor.course.shared.tasks import plane
+
+#: The guard follows no target beyond this cosine, whose sine is 0.001.
+HIGHEST_TARGET = math.sqrt(1 - 1e-5)
 
 
 class Trace(NamedTuple):
@@ -42,52 +42,6 @@ def trace(cosines: Sequence[float], beta: float) -> Trace:
         targets.append(round(report.targets[0, 1].item(), 6))
         corrected.append(bool(report.corrected[0, 1]))
     return Trace(targets, corrected)
-
-
-class OnRows(NamedTuple):
-    """What :func:`vaccinate_rows` gives.
-
-    Attributes:
-        total: shape (N,), the sum of the changed gradients.
-        targets: shape (T, T), φ̂ for the next step.
-        corrected: how many of the T(T - 1) meetings led to a correction.
-    """
-
-    total: Tensor
-    targets: Tensor
-    corrected: int
-
-
-def vaccinate_rows(
-    jacobian: Tensor, targets: Tensor, beta: float, generator: torch.Generator
-) -> OnRows:
-    """The vaccine as it is published, on the gradients themselves: no Gramian, no guard, eps = 0.
-
-    :class:`~cgtutor.aggregation.GradVac` gives the same without touching a gradient at meetings.
-
-    Args:
-        jacobian: shape (T, N), float64.
-        targets: shape (T, T), φ̂; zeros at first.
-        beta: the weight of the newest cosine in the targets.
-        generator: draws the orders, as GradVac does.
-
-    Source: arXiv 2010.05874, algorithm 1.
-    """
-    changed, new, corrected = jacobian.clone(), targets.clone(), 0
-    for i in range(len(jacobian)):
-        others = [j for j in range(len(jacobian)) if j != i]
-        for k in torch.randperm(len(others), generator=generator).tolist():
-            j = others[k]
-            ours, theirs = changed[i], jacobian[j]
-            phi = (ours @ theirs / (ours.norm() * theirs.norm())).item()
-            phi_hat = targets[i, j].item()
-            if phi < phi_hat:
-                sine, sine_hat = math.sqrt(1 - phi**2), math.sqrt(1 - phi_hat**2)
-                weight = (phi_hat * sine - phi * sine_hat) / sine_hat * ours.norm() / theirs.norm()
-                changed[i] = ours + weight * theirs
-                corrected += 1
-            new[i, j] = (1 - beta) * phi_hat + beta * phi
-    return OnRows(changed.sum(0), new, corrected)
 
 
 def multiplications(tasks: int, parameters: int, corrected: int) -> dict[str, int]:

@@ -8,7 +8,7 @@ import torch
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from cgtutor.course.shared.figures import _window
+from cgtutor.course.shared.figures import limits
 from cgtutor.course.shared.style import (
     BLUE,
     BY_HAND,
@@ -107,7 +107,7 @@ def four_aggregates(jacobian: Tensor, target: float) -> Picture:
     """
     results = four_ways(jacobian, target)
     every = torch.cat([torch.cat([result.rows, result.total[None]]) for result in results.values()])
-    xlim, ylim = _window(every)
+    xlim, ylim = limits(every)
     with plt.rc_context(BY_HAND):
         figure, axes = subplots(1, 4, figsize=(8, 3.7), sharex=True, sharey=True)
         figure.subplots_adjust(left=0.06, right=0.99, bottom=0.29, top=0.8, wspace=0.06)

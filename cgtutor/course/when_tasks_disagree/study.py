@@ -1,55 +1,48 @@
 """What is trained and measured of the notebook *when tasks disagree*."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from statistics import mean
 from typing import NamedTuple
 
 from torch import Tensor
 
 from cgtutor.aggregation import Aggregator, Mean, Sum
-from cgtutor.course.shared.tasks import Answers, Run, SharedEncoder, train, vaccinated
-from cgtutor.course.shared.training import Curves, best_learning_rate, every_trial
-from cgtutor.course.shared.training import table as training_table
+from cgtutor.course.shared.data import Data
+from cgtutor.course.shared.tasks import SharedEncoder, TaskRun, train_tasks, vaccinated
+from cgtutor.course.shared.training import Columns, plus_minus
 
 
-def sweep(
-    aggregators: Mapping[str, Callable[[], Aggregator]],
-    learning_rates: Sequence[float],
-    seeds: Sequence[int],
-    data: Answers,
+def train_with(
+    make: Callable[[], Aggregator],
+    lr: float,
+    seed: int,
+    data: Data,
     widths: Sequence[int] = (64, 32, 32, 3),
-) -> dict[str, dict[float, list[Run]]]:
-    """Train a fresh network for every aggregator, learning rate and seed.
+) -> TaskRun:
+    """Train a fresh network with an aggregator, without cosines; for :func:`.sweep`.
 
-    Returns:
-        ``result[name][learning_rate]``, one :class:`Run` for each seed, without cosines.
+    Args:
+        make: makes the aggregator.
+        lr: Adam's learning rate.
+        seed: for the initial weights and the mini-batches.
+        data: what to train and evaluate on.
+        widths: of the encoder's layers.
     """
-
-    def run(name: str, lr: float, seed: int) -> Run:
-        model = SharedEncoder(widths, data.train.y.shape[1], seed)
-        return train(model, data, aggregators[name](), lr, seed=seed, note_cosines=False)
-
-    return every_trial(aggregators, learning_rates, seeds, run)
+    model = SharedEncoder(widths, data.train.y.shape[1], seed)
+    return train_tasks(model, data, make(), lr, seed=seed, note_cosines=False)
 
 
-def table(results: Mapping[str, Mapping[float, Sequence[Run]]]) -> str:
-    """What a :func:`sweep` found, a line for each aggregator: means over the seeds.
+def _accuracy(runs: Sequence[TaskRun]) -> str:
+    return plus_minus([run.accuracy.mean().item() for run in runs], 3)
 
-    Loss and accuracy are means of the tasks; the last column says in what share of the steps
-    the aggregate was another than the sum of the gradients, at the learning rate that is best.
-    """
-    curves = {
-        name: {
-            lr: [Curves([], [run.validation], [], run.accuracy.mean().item()) for run in runs]
-            for lr, runs in trials.items()
-        }
-        for name, trials in results.items()
-    }
-    heading, columns, *lines = training_table(curves).splitlines()
-    for k, (name, trials) in enumerate(results.items()):
-        runs = trials[best_learning_rate(curves[name])]
-        lines[k] += f"   {mean(sum(run.changed) / len(run.changed) for run in runs):4.0%}"
-    return "\n".join([heading, f"{columns}   steps changed", *lines])
+
+def _changed(runs: Sequence[TaskRun]) -> str:
+    return f"{mean(sum(run.changed) / len(run.changed) for run in runs):4.0%}"
+
+
+#: For :func:`.table`: the tasks' mean accuracy, and in what share of the steps the aggregate was
+#: another than the sum of the gradients.
+COLUMNS: Columns = {"test accuracy": _accuracy, "steps changed": _changed}
 
 
 class Aggregated(NamedTuple):

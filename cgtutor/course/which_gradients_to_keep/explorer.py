@@ -26,6 +26,6 @@ def slots_explorer(norms: Sequence[float]) -> Explorer:
             "height": slider("times its norm", 10, 0, 100, 1),
             "step": slider("step of the spike", 40, 0, len(norms) - 1, 1, ipywidgets.IntSlider),
         },
-        goal="the spike of height 10 at step 40 shall be gone after at most 30 steps, and still at "
-        "least 12 of the 120 gradients shall be turned away.",
+        goal="the memory evicts the spike of height 10 at step 40 after at most 30 steps, and "
+        "still rejects at least 12 of the 120 gradients.",
     )

@@ -58,7 +58,7 @@ def slots_over_time(runs: Mapping[str, Lifetimes], mark: int | None = None) -> P
             if ages[name].numel() <= 40:
                 _in_the_cells(ax, ages[name], oldest)
             memory = lives.memory
-            counts = f"{memory.refused} of {len(norms)} turned away"
+            counts = f"{memory.rejected} of {len(norms)} rejected"
             if mark is not None:
                 counts += f", that of step {mark} kept for {steps_kept(lives, mark)} steps"
             ax.set_title(f"{name}: {counts}", loc="left", fontsize="medium")
@@ -77,7 +77,7 @@ def slots_over_time(runs: Mapping[str, Lifetimes], mark: int | None = None) -> P
         figure.colorbar(image, ax=list(axes[:-1]), label="age in steps", ticks=ticks)
     figure.alt = (
         f"A grid of slots by {len(norms)} steps for each of these memories, coloured by the age of "
-        "the gradient in the slot, which starts dark when a gradient enters and gets lighter; "
+        "the gradient in the slot, which starts dark when a gradient is inserted and gets lighter; "
         f"below them the norms. {'; '.join(said)}."
     )
     return figure
@@ -121,7 +121,7 @@ def agreement_by_decay(found: Mapping[str, Mapping[float, Sequence[float]]]) -> 
 
 def _rise(runs: Sequence[Course], bad: int) -> float:
     after = next(i for i, step in enumerate(runs[0].steps) if step > bad)
-    return mean(run.losses[after] - run.losses[after - 1] for run in runs)
+    return mean(run.validation_loss[after] - run.validation_loss[after - 1] for run in runs)
 
 
 def after_bad_batch(runs: Mapping[str, Mapping[str, Sequence[Course]]], bad: int = 100) -> Picture:
@@ -136,12 +136,12 @@ def after_bad_batch(runs: Mapping[str, Mapping[str, Sequence[Course]]], bad: int
         figure, axes = subplots(1, len(runs), figsize=(8, 4), sharey=True, squeeze=False)
         for ax, (title, panel) in zip(axes[0], runs.items()):
             for name, look in looks(panel):
-                losses = zip(*(run.losses for run in panel[name]))
+                losses = zip(*(run.validation_loss for run in panel[name]))
                 band(ax, panel[name][0].steps, losses, label=name, **look)
             ax.axvline(bad, color=GREY, linewidth=1, linestyle=":", zorder=0)
             ax.set(xlabel="step")
             ax.set_title(title, fontsize="medium")
-            ends = (f"{n} {mean(r.losses[-1] for r in panel[n]):.1f}" for n in panel)
+            ends = (f"{n} {mean(r.validation_loss[-1] for r in panel[n]):.1f}" for n in panel)
             said.append(f"{title}: {', '.join(ends)}")
             jumps.append(f"{max(panel, key=lambda n: _rise(panel[n], bad))} ({title})")
         axes[0, 0].set(ylabel="validation loss", ylim=(0, None))  # of all panels, all drawn

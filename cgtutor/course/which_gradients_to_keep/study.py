@@ -1,18 +1,26 @@
 """What is trained and measured of the notebook *which gradients to keep*."""
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice, repeat
 from statistics import mean
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, cross_entropy
+from torch.nn.functional import cosine_similarity
 from torch.optim import SGD
 
-from cgtutor.course.shared.data import Data, network
-from cgtutor.course.shared.replay import Lifetimes, Recording, kept, record, replay
-from cgtutor.course.shared.training import MakeOptimizer, evaluate, every_trial
+from cgtutor.course.shared.data import Data, Split, mini_batches, network
+from cgtutor.course.shared.replay import (
+    Lifetimes,
+    Recording,
+    kept,
+    record,
+    replay,
+    sum_of_norms,
+)
+from cgtutor.course.shared.training import MakeOptimizer, evaluate, sweep, train_on
 from cgtutor.memory import AGGREGATES, CriticalGradients
 
 
@@ -22,12 +30,12 @@ class Course(NamedTuple):
     Attributes:
         steps: at which the validation loss was taken, before that step; those right after the
             spoilt mini-batch are among them.
-        losses: the validation loss at each of them, and at the end the final one; in nats.
+        validation_loss: at each of them, and at the end the final one; in nats.
         norms: for each step the sum of the norms of its gradient's tensors.
     """
 
     steps: list[int]
-    losses: list[float]
+    validation_loss: list[float]
     norms: list[float]
 
 
@@ -56,49 +64,30 @@ def course(
         every: how often the validation loss is taken, in steps. After the spoilt mini-batch it
             is taken at each of so many steps, or a short jump would not be seen.
     """
-    model = network(seed=seed)
-    optimizer = make(model.parameters(), lr)
+    model, found = network(seed=seed), Course([], [], [])
     order = torch.Generator().manual_seed(seed)
-    found = Course([], [], [])
-    batches: list[torch.Tensor] = []
-    for step in range(steps):
-        if not batches:
-            batches = list(torch.randperm(len(data.train.y), generator=order).split(50))
-        if step % every == 0 or (bad is not None and bad < step <= bad + every):
-            found.steps.append(step)
-            found.losses.append(evaluate(model, data.validation)[0])
-        batch = batches.pop(0)
-        x, y = data.train.x[batch], data.train.y[batch]
-        if step == bad:
-            x, y = factor * x, torch.randint(10, y.shape, generator=order)
-        optimizer.zero_grad()
-        cross_entropy(model(x), y).backward()
-        gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        found.norms.append(sum(g.norm().item() for g in gradients))
-        optimizer.step()
-    found.steps.append(steps)
-    found.losses.append(evaluate(model, data.validation)[0])
+
+    def batches() -> Iterator[Split]:
+        endless = chain.from_iterable(mini_batches(data.train, 50, order) for _ in repeat(None))
+        for step, (x, y) in enumerate(islice(endless, steps)):
+            if step == bad:
+                x, y = factor * x, torch.randint(10, y.shape, generator=order)
+            yield Split(x, y)
+
+    def look() -> None:
+        done = len(found.norms)
+        after_bad = bad is not None and bad < done <= bad + every
+        if done % every == 0 or after_bad or done == steps:
+            found.steps.append(done)
+            found.validation_loss.append(evaluate(model, data.validation)[0])
+
+    def after_step() -> None:
+        found.norms.append(sum_of_norms(model.parameters()))
+        look()
+
+    look()
+    train_on(model, make(model.parameters(), lr), batches(), after_step)
     return found
-
-
-def courses(
-    optimizers: Mapping[str, MakeOptimizer],
-    learning_rates: Sequence[float],
-    seeds: Sequence[int],
-    data: Data,
-    bad: int | None = 100,
-) -> dict[str, dict[float, list[Course]]]:
-    """One :func:`course` for every optimizer, learning rate and seed: ``result[name][lr]``."""
-
-    def run(name: str, lr: float, seed: int) -> Course:
-        return course(optimizers[name], lr, seed, data, bad)
-
-    return every_trial(optimizers, learning_rates, seeds, run)
-
-
-def best_rate(trials: Mapping[float, Sequence[Course]]) -> float:
-    """The learning rate with the smallest mean validation loss at the end."""
-    return min(trials, key=lambda lr: mean(run.losses[-1] for run in trials[lr]))
 
 
 def total_weight(lives: Lifetimes, born: int, aggr: str = "mean") -> float:
@@ -147,7 +136,7 @@ def with_spike(norms: Sequence[float], step: int, height: float) -> list[float]:
 
 def story(norms: Sequence[float], topC: int, decay: float) -> str:
     """What a memory does with gradients of the given norms, a line for each."""
-    lines = [f"{'step':6s}{'norm':6s}{'its gradient':30s}{'priorities':24s}faded"]
+    lines = [f"{'step':6s}{'norm':6s}{'its gradient':34s}{'priorities':24s}decayed"]
     memory = CriticalGradients(topC, decay)
 
     def listed() -> str:
@@ -160,8 +149,8 @@ def story(norms: Sequence[float], topC: int, decay: float) -> str:
         before = {int(g) for g in memory.gradients}
         entered = memory.insert(norm, torch.tensor(step))
         gone = before - {int(g) for g in memory.gradients}
-        happens = "enters" + "".join(f", that of step {g} goes" for g in gone)
-        line = f"{step:<6d}{norm:<6g}{happens if entered else 'is turned away':30s}{listed():24s}"
+        happens = "inserted" + "".join(f", that of step {g} evicted" for g in gone)
+        line = f"{step:<6d}{norm:<6g}{happens if entered else 'rejected':34s}{listed():24s}"
         memory.fade()
         lines.append(line + listed())
     return "\n".join(lines)
@@ -183,13 +172,13 @@ class _Counted:
 def comparisons(topC: int, insertions: int = 1000) -> tuple[float, float]:
     """How many comparisons an insertion takes, on average: looking through a list, and a heap.
 
-    Every gradient offered enters: its priority, drawn at random, is above the smallest by 0 to 1.
+    Every gradient is inserted: its priority, drawn at random, is above the smallest by 0 to 1.
     """
     draws = torch.rand(insertions, generator=torch.Generator().manual_seed(0)).tolist()
     counts = []
     for heap in (False, True):
         there = [_Counted(i / topC) for i in range(topC)]  # sorted, and so a heap
-        _Counted.count = insertions  # each newcomer with the smallest, to see whether it enters
+        _Counted.count = insertions  # each newcomer with the smallest, as an insertion has to
         for draw in draws:
             smallest = there[0] if heap else min(there)
             new = _Counted(smallest.value + draw)
@@ -216,12 +205,11 @@ def recordings(
         for each learning rate one recording for each seed.
     """
 
-    def run(_: str, lr: float, seed: int) -> Recording:
+    def run(make: MakeOptimizer, lr: float, seed: int) -> Recording:
         model = network(seed=seed)
-        optimizer = SGD(model.parameters(), lr=lr)
-        return record(model, optimizer, data, epochs, seed=seed, whole=True)
+        return record(model, make(model.parameters(), lr), data, epochs, seed=seed, whole=True)
 
-    return every_trial(["SGD"], learning_rates, seeds, run)["SGD"]
+    return sweep({"SGD": SGD}, learning_rates, seeds, run)["SGD"]
 
 
 def agreement(run: Recording, topC: int, decay: float, first: int = 100) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from cgtutor.course.shared.style import (
     named,
     subplots,
 )
-from cgtutor.course.which_grouping.runs import Run
+from cgtutor.course.which_grouping.runs import SceneRun
 
 
 def partitions(
@@ -130,14 +130,20 @@ def interventions(
     return figure
 
 
-def compare_runs(runs: Mapping[str, Sequence[Run]]) -> Picture:
+def compare_runs(runs: Mapping[str, Sequence[SceneRun]]) -> Picture:
     """Validation loss by step, and the test loss of each seed; the first name is the baseline."""
     if len(runs) > len(WITH_BASELINE):
         raise ValueError(f"a figure takes at most {len(WITH_BASELINE)} names, got {list(runs)}")
     with plt.rc_context(STYLE):
         figure, (left, right) = subplots(1, 2, figsize=(8, 4), width_ratios=(3, 2))
         for row, ((name, of_name), look) in enumerate(zip(runs.items(), WITH_BASELINE)):
-            band(left, of_name[0].steps, zip(*(run.loss for run in of_name)), label=name, **look)
+            band(
+                left,
+                of_name[0].steps,
+                zip(*(run.validation_loss for run in of_name)),
+                label=name,
+                **look,
+            )
             final = [run.test_loss for run in of_name]
             dots = {"color": look["color"], "marker": look["marker"], "linestyle": "none"}
             right.plot(final, [row] * len(final), markersize=5, alpha=0.8, **dots)

@@ -1,4 +1,4 @@
-"""A recording of how tasks' gradients met in one training, to be grouped and vaccinated anew."""
+"""How tasks' gradients met in one training: recorded once, then grouped in every way."""
 
 from collections.abc import Sequence
 from itertools import takewhile
@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from cgtutor.aggregation import GradVacWeighting, Report, Sum
-from cgtutor.autojac import jac_to_grad, mtl_backward
+from cgtutor.autojac import jac_to_grad
+from cgtutor.course.shared.data import Data
+from cgtutor.course.shared.tasks import gramians, multi_task_step
 from cgtutor.course.which_grouping.runs import STRATEGIES, batches
-from cgtutor.course.which_grouping.scenes import SceneData, scene_net
+from cgtutor.course.which_grouping.scenes import scene_net
 from cgtutor.grouping import Groups, whole_model
 
 
@@ -41,7 +43,7 @@ def labels(
     return result
 
 
-class Recording(NamedTuple):
+class Gramians(NamedTuple):
     """Dot products of the tasks' gradients along one training with the plain sum."""
 
     names: list[str]  #: of the P shared tensors
@@ -54,43 +56,45 @@ class Recording(NamedTuple):
         return torch.stack([self.gramians[:, list(group)].sum(1) for group in groups], dim=1)
 
 
-def record(data: SceneData, lr: float = 0.02, seed: int = 0, steps: int = 150) -> Recording:
+def record_gramians(data: Data, lr: float = 0.02, seed: int = 0, steps: int = 150) -> Gramians:
     """Train with the plain sum, and note the Gramian of each shared tensor at each step."""
     net = scene_net(seed)
     shared = whole_model(net.encoder, net.decoder)[0]
     optimizer = torch.optim.Adam(net.parameters(), lr=lr, fused=True)
     noted = []
-    for batch in batches(data, steps, seed):
-        optimizer.zero_grad()
-        features = net(batch.x)
-        mtl_backward(net.losses(features, batch.y), features=features)
-        rows = [p.jac.flatten(1).double() for p in shared]  # type: ignore[attr-defined]
-        noted.append(torch.stack([J @ J.T for J in rows]))
+
+    def aggregate() -> None:
+        noted.append(gramians([[p] for p in shared]))
         jac_to_grad(shared, Sum())
-        optimizer.step()
+
+    for x, y in batches(data, steps, seed):
+        features = net(x)
+        multi_task_step(optimizer, net.losses(features, y), features, aggregate)
     groups = {
         name: places(strategy(net.encoder, net.decoder), net.encoder, net.decoder)
         for name, strategy in STRATEGIES.items()
     }
     sizes = [p.numel() for p in shared]
-    return Recording(net.shared_names(), sizes, groups, torch.stack(noted))
+    return Gramians(net.shared_names(), sizes, groups, torch.stack(noted))
 
 
-def replay(recording: Recording, groups: Sequence[Sequence[int]], beta: float = 0.5) -> Report:
-    """What GradVac would have done at each step of a recording, without doing it.
+def replay_vaccine(
+    recorded: Gramians, groups: Sequence[Sequence[int]], beta: float = 0.5
+) -> Report:
+    """What GradVac would have done at each step of a recorded training, without doing it.
 
     Returns:
         A report whose tensors have the steps in front: frequency has the shape (steps, B).
     """
     weighting = GradVacWeighting(beta, generator=torch.Generator().manual_seed(0))
     reports = []
-    for gramian in recording.regroup(groups):
+    for gramian in recorded.regroup(groups):
         weighting(gramian)
         reports.append(weighting.report)
-    return stack(reports)
+    return stack_reports(reports)
 
 
-def stack(reports: Sequence[Report | None]) -> Report:
+def stack_reports(reports: Sequence[Report | None]) -> Report:
     """The reports of several steps as one, with the steps in front."""
     fields = ("gramian", "targets", "similarities", "coefficients")
     return Report(*(torch.stack([getattr(r, field) for r in reports]) for field in fields))

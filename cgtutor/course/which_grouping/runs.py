@@ -1,18 +1,17 @@
 """Trainings to compare groupings with, and what a pass costs."""
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import mean, stdev
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
 
 from cgtutor.aggregation import GradVac
 from cgtutor.autojac import jac_to_grad, mtl_backward
-from cgtutor.course.shared.speed import median_times
-from cgtutor.course.shared.training import every_trial
-from cgtutor.course.which_grouping.scenes import SIDE, TASKS, SceneData, SceneNet, Scenes, scene_net
+from cgtutor.course.shared.data import Data, Split, mini_batches
+from cgtutor.course.shared.tasks import multi_task_step
+from cgtutor.course.shared.training import Columns, plus_minus
+from cgtutor.course.which_grouping.scenes import SIDE, TASKS, SceneNet, scene_net
 from cgtutor.grouping import GroupedGradVac, Groups, all_layer, all_matrix, enc_dec, whole_model
 from cgtutor.streaming import StreamingGradVac
 
@@ -26,42 +25,41 @@ STRATEGIES: dict[str, Strategy] = {
 }
 
 
-class Run(NamedTuple):
+class SceneRun(NamedTuple):
     """One training. Losses are sums of the three tasks' mean cross-entropies, in nats."""
 
     steps: list[int]  #: at which the loss was taken
-    loss: list[float]  #: on the validation part, one number for each of ``steps``
+    validation_loss: list[float]  #: one number for each of ``steps``
     test_loss: float
     test_accuracy: list[float]  #: fraction of right answers, for each task
 
 
-def batches(data: SceneData, steps: int, seed: int, size: int = 50) -> Iterator[Scenes]:
+def batches(data: Data, steps: int, seed: int, size: int = 50) -> Iterator[Split]:
     """Mini-batches of the training part, in an order that the seed sets, as many as steps."""
     order = torch.Generator().manual_seed(seed)
-    left: list[Tensor] = []
+    left: list[Split] = []
     for _ in range(steps):
-        left = left or list(torch.randperm(len(data.train.y), generator=order).split(size))
-        batch = left.pop()
-        yield Scenes(data.train.x[batch], data.train.y[batch])
+        left = left or list(mini_batches(data.train, size, order))
+        yield left.pop()
 
 
-def train(
+def train_grouped(
     strategy: Strategy | None,
-    data: SceneData,
-    lr: float = 0.02,
-    seed: int = 0,
+    lr: float,
+    seed: int,
+    data: Data,
     steps: int = 150,
     beta: float = 0.5,
     after_step: Callable[[GroupedGradVac], object] | None = None,
-) -> Run:
-    """Train a fresh :class:`SceneNet` with Adam on mini-batches of 50.
+) -> SceneRun:
+    """Train a fresh :class:`SceneNet` with Adam on mini-batches of 50; for :func:`.sweep`.
 
     Args:
         strategy: makes the groups that GradVac treats apart; ``None`` for the plain sum of the
             losses.
-        data: what to train and evaluate on.
         lr: Adam's learning rate.
         seed: for initial weights, order of the pictures and the vaccine's draws.
+        data: what to train and evaluate on.
         steps: number of mini-batches.
         beta: the vaccine's.
         after_step: is given the vaccine after each step.
@@ -73,65 +71,26 @@ def train(
         groups = strategy(net.encoder, net.decoder)
         draws = torch.Generator().manual_seed(seed)
         vaccine = GroupedGradVac(groups, beta, generator=draws)
-    run = Run([], [], 0.0, [])
-    for step, batch in enumerate(batches(data, steps, seed), start=1):
-        optimizer.zero_grad()
-        features = net(batch.x)
-        losses = net.losses(features, batch.y)
-        if vaccine is None:
-            torch.stack(losses).sum().backward()
-        else:
-            mtl_backward(losses, features=features)
-            vaccine.jac_to_grad()
-        optimizer.step()
+    aggregate = None if vaccine is None else vaccine.jac_to_grad
+    run = SceneRun([], [], 0.0, [])
+    for step, (x, y) in enumerate(batches(data, steps, seed), start=1):
+        features = net(x)
+        multi_task_step(optimizer, net.losses(features, y), features, aggregate)
         if vaccine is not None and after_step is not None:
             after_step(vaccine)
         if step % 15 == 0 or step == steps:
             run.steps.append(step)
-            run.loss.append(_evaluate(net, data.validation)[0])
+            run.validation_loss.append(_evaluate(net, data.validation)[0])
     loss, accuracy = _evaluate(net, data.test)
     return run._replace(test_loss=loss, test_accuracy=accuracy)
 
 
 @torch.no_grad()
-def _evaluate(net: SceneNet, part: Scenes) -> tuple[float, list[float]]:
+def _evaluate(net: SceneNet, part: Split) -> tuple[float, list[float]]:
     features = net(part.x)
     hits = [head(features).argmax(1) == t for head, t in zip(net.heads, part.y.T)]
     loss = torch.stack(net.losses(features, part.y)).sum().item()
     return loss, [hit.double().mean().item() for hit in hits]
-
-
-#: By name and learning rate one run for each seed.
-Results = dict[str, dict[float, list[Run]]]
-
-
-def sweep(
-    strategies: Mapping[str, Strategy | None],
-    data: SceneData,
-    learning_rates: Sequence[float],
-    seeds: Sequence[int],
-    steps: int = 150,
-) -> Results:
-    """Train for each strategy, learning rate and seed; the same seeds for all."""
-
-    def run(name: str, lr: float, seed: int) -> Run:
-        return train(strategies[name], data, lr, seed, steps)
-
-    return every_trial(strategies, learning_rates, seeds, run)
-
-
-def best_runs(results: Results) -> dict[str, tuple[float, list[Run]]]:
-    """For each name the learning rate whose mean last validation loss is smallest, and its runs.
-
-    A learning rate at which a run ended in NaN counts as the worst.
-    """
-
-    def last(runs: Sequence[Run]) -> float:
-        loss = mean(run.loss[-1] for run in runs)
-        return math.inf if math.isnan(loss) else loss
-
-    best = {name: min(trials, key=lambda lr: last(trials[lr])) for name, trials in results.items()}
-    return {name: (lr, results[name][lr]) for name, lr in best.items()}
 
 
 class Difference(NamedTuple):
@@ -142,75 +101,61 @@ class Difference(NamedTuple):
     higher: int  #: seeds at which the loss is higher than the baseline's
 
 
-def difference(runs: Sequence[Run], baseline: Sequence[Run]) -> Difference:
+def difference(runs: Sequence[SceneRun], baseline: Sequence[SceneRun]) -> Difference:
     """Compare runs of the same seeds in pairs, which leaves out what a seed does to both."""
     gaps = [run.test_loss - other.test_loss for run, other in zip(runs, baseline)]
     return Difference(mean(gaps), stdev(gaps), sum(gap > 0 for gap in gaps))
 
 
-def table(results: Results) -> str:
-    """What a sweep found, a line for each name; the first is what the others are compared with.
+def columns(baseline: Sequence[SceneRun]) -> Columns:
+    """For :func:`.table`: the test loss, and by how much it is above a baseline's."""
 
-    The validation loss at each learning rate; then, at the one that is best there, the test loss
-    with its standard deviation, and its difference from the first line's.
-    """
-    rates = list(next(iter(results.values())))
-    best = best_runs(results)
-    baseline = next(iter(best.values()))[1]
-    width = max(16, 8 * len(rates))
-    rows = "".join(f"{rate:<8g}" for rate in rates)
-    lines = [
-        f"{'':14s}{'validation loss':{width}s}  test loss      above the first line,",
-        f"{'':14s}{rows:{width}s}  at the best    seed by seed",
-    ]
-    for name, (_, runs) in best.items():
-        losses = [mean(run.loss[-1] for run in results[name][rate]) for rate in rates]
-        final = [run.test_loss for run in runs]
-        row = "".join(f"{loss:<8.2f}" for loss in losses)
-        line = f"{name:14s}{row:{width}s}  {mean(final):.2f} ± {stdev(final):.2f}"
-        if runs is not baseline:
-            gap = difference(runs, baseline)
-            line += f"    {gap.mean:.2f} ± {gap.spread:.2f}, {gap.higher} of {len(runs)} higher"
-        lines.append(line)
-    return "\n".join(lines)
+    def test_loss(runs: Sequence[SceneRun]) -> str:
+        return plus_minus([run.test_loss for run in runs])
+
+    def above(runs: Sequence[SceneRun]) -> str:
+        if runs is baseline:
+            return ""
+        gap = difference(runs, baseline)
+        return f"{gap.mean:.2f} ± {gap.spread:.2f}, {gap.higher} of {len(runs)} higher"
+
+    return {"test loss": test_loss, "above the first line, seed by seed": above}
 
 
-def step_times(repeats: int = 30, warm_up: int = 5, batch: int = 50) -> dict[str, float]:
-    """Median time in seconds from the pictures to the gradients, for each way of making them.
-
-    Args:
-        repeats: timed passes of each.
-        warm_up: passes of each before that.
-        batch: number of pictures.
-    """
-    net = scene_net()
+def ways_to_gradients(net: SceneNet, batch: int = 50) -> dict[str, Callable[[], None]]:
+    """By name, each way from a batch of pictures to gradients: jobs for :func:`.median_times`."""
     x, y = torch.rand(batch, SIDE * SIDE), torch.zeros(batch, len(TASKS), dtype=torch.long)
+    shared = net.encoder, net.decoder
+    of_each = [(group, GradVac()) for group in all_matrix(*shared)]
+    streaming = StreamingGradVac(all_layer(*shared))
 
     def plain() -> None:
         torch.stack(net.losses(net(x), y)).sum().backward()
 
-    def grouped(vaccine: GroupedGradVac) -> None:
-        features = net(x)
-        mtl_backward(net.losses(features, y), features=features)
-        vaccine.jac_to_grad()
+    def by_way_of_jacobians(aggregate: Callable[[], object]) -> Callable[[], None]:
+        def way() -> None:
+            features = net(x)
+            mtl_backward(net.losses(features, y), features=features)
+            aggregate()
 
-    def looped(pairs: list[tuple[list[nn.Parameter], GradVac]]) -> None:
-        features = net(x)
-        mtl_backward(net.losses(features, y), features=features)
-        for group, vaccine in pairs:
+        return way
+
+    def loop() -> None:
+        for group, vaccine in of_each:
             jac_to_grad(group, vaccine)
 
-    def streamed(vaccine: StreamingGradVac) -> None:
-        with vaccine.tap(net.encoder, net.decoder):
+    def streamed() -> None:
+        with streaming.tap(*shared):
             features = net(x)
-        vaccine.mtl_backward(net.losses(features, y), features=features)
+        streaming.mtl_backward(net.losses(features, y), features=features)
 
-    ways: dict[str, Callable[[], None]] = {"plain sum": plain}
-    for name, strategy in STRATEGIES.items():
-        vaccine = GroupedGradVac(strategy(net.encoder, net.decoder))
-        ways[name] = lambda vaccine=vaccine: grouped(vaccine)  # type: ignore[misc]
-    pairs = [(group, GradVac()) for group in all_matrix(net.encoder, net.decoder)]
-    ways["all_matrix, a loop"] = lambda: looped(pairs)
-    streaming = StreamingGradVac(all_layer(net.encoder, net.decoder))
-    ways["all_layer, streaming"] = lambda: streamed(streaming)
-    return median_times(ways, repeats, warm_up, before=net.zero_grad)
+    grouped = {
+        name: by_way_of_jacobians(GroupedGradVac(strategy(*shared)).jac_to_grad)
+        for name, strategy in STRATEGIES.items()
+    }
+    return {
+        "plain sum": plain,
+        **grouped,
+        "all_matrix, a loop": by_way_of_jacobians(loop),
+        "all_layer, streaming": streamed,
+    }

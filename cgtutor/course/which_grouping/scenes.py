@@ -4,13 +4,11 @@ In the manner of MultiMNIST (Sabour, Frosst and Hinton, *Dynamic Routing Between
 NeurIPS 2017, section 6.1), made from scikit-learn's small digits.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from cgtutor.course.shared.data import digits
+from cgtutor.course.shared.data import Data, Split, digits
 
 TASKS = ("upper digit", "lower digit", "is the upper one larger?")
 
@@ -18,25 +16,11 @@ TASKS = ("upper digit", "lower digit", "is the upper one larger?")
 SIDE = 12  #: of a picture, in pixels
 
 
-class Scenes(NamedTuple):
-    """Pictures ``x`` of shape (n, 144), and the answers ``y`` of shape (n, 3) to the tasks."""
-
-    x: Tensor
-    y: Tensor
-
-
-class SceneData(NamedTuple):
-    """Made of disjoint digits: to fit on, to choose learning rates on, to report on once."""
-
-    train: Scenes
-    validation: Scenes
-    test: Scenes
-
-
-def scenes(train: int = 1000, validation: int = 400, test: int = 400, seed: int = 0) -> SceneData:
+def scenes(train: int = 1000, validation: int = 400, test: int = 400, seed: int = 0) -> Data:
     """Pictures of 12 by 12 pixels with a digit at the upper left and one at the lower right.
 
-    The two overlap in 4 by 4 pixels, where the darker one is seen.
+    The two overlap in 4 by 4 pixels, where the darker one is seen. Pictures have the shape
+    (n, 144), their answers to the tasks (n, 3). The three parts are made of disjoint digits.
 
     Args:
         train: number of pictures to fit on.
@@ -53,8 +37,8 @@ def scenes(train: int = 1000, validation: int = 400, test: int = 400, seed: int 
         x[:, -8:, -8:] = torch.maximum(x[:, -8:, -8:], split.x[lower].view(-1, 8, 8))
         one, other = split.y[upper], split.y[lower]
         y = torch.stack([one, other, (one > other).long()], dim=1)
-        parts.append(Scenes(x.flatten(1), y))
-    return SceneData(*parts)
+        parts.append(Split(x.flatten(1), y))
+    return Data(*parts)
 
 
 class SceneNet(nn.Module):

@@ -1,14 +1,11 @@
 """A training as in a project of one's own: optimizer, vaccine, scheduler, checkpoints.
 
 Three yes-or-no questions about a handwritten digit, one network with a shared encoder, and a
-:class:`Training` that holds all that lives as long as a training does. Built on
-:mod:`cgtutor.multitask` and :mod:`cgtutor.training`, whose table and figures take what
-:func:`sweep` gives.
+:class:`Training` that holds all that lives as long as a training does.
 """
 
 import io
 from collections.abc import Callable, Collection, Mapping, Sequence
-from statistics import mean
 from typing import Any, NamedTuple
 
 import torch
@@ -16,16 +13,15 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, StepLR
+from torch.optim.optimizer import ParamsT
 
-from cgtutor.autojac import mtl_backward
-from cgtutor.course.shared.data import Split
-from cgtutor.course.shared.speed import median_times
-from cgtutor.course.shared.tasks import QUESTIONS, Answers, SharedEncoder
-from cgtutor.course.shared.training import Curves, MakeOptimizer, every_trial
+from cgtutor.course.shared.data import Data, Split, drawn
+from cgtutor.course.shared.tasks import QUESTIONS, SharedEncoder, evaluate_tasks, multi_task_step
+from cgtutor.course.shared.training import Curves, MakeOptimizer, mean_step
 from cgtutor.grouping import GroupedGradVac, all_layer
 from cgtutor.optim import Adam_C
 
-#: The two questions of :mod:`cgtutor.multitask` and a third.
+#: The two questions of notebook 08 and a third.
 THREE_QUESTIONS: dict[str, Collection[int]] = QUESTIONS | {"is it five or more?": (5, 6, 7, 8, 9)}
 
 
@@ -49,12 +45,12 @@ class Method(NamedTuple):
     vaccinated: bool
 
 
-def adam(parameters: Any, lr: float) -> Optimizer:
+def adam(parameters: ParamsT, lr: float) -> Optimizer:
     """Adam as torch has it, in the form that is quickest for small tensors."""
     return Adam(parameters, lr=lr, fused=True)
 
 
-def adam_c(parameters: Any, lr: float) -> Optimizer:
+def adam_c(parameters: ParamsT, lr: float) -> Optimizer:
     """Adam_C with its defaults, on the same form of Adam."""
     return Adam_C(parameters, lr=lr, fused=True)
 
@@ -90,7 +86,7 @@ class Training:
 
     def __init__(
         self,
-        data: Answers,
+        data: Data,
         method: Method,
         lr: float,
         seed: int = 0,
@@ -110,20 +106,13 @@ class Training:
 
     def batch(self) -> Split:
         """The next mini-batch."""
-        train = self.data.train
-        rows = torch.randint(len(train.y), (self.batch_size,), generator=self.draws)
-        return Split(train.x[rows], train.y[rows])
+        return drawn(self.data.train, self.batch_size, self.draws)
 
     def step(self) -> list[float]:
-        """Train on one mini-batch; gives back the tasks' losses, in nats."""
-        self.optimizer.zero_grad()
+        """Train on one mini-batch; returns the tasks' losses, in nats."""
         losses, features = self.model.losses(*self.batch())
-        if self.vaccine is None:
-            torch.stack(losses).sum().backward()
-        else:
-            mtl_backward(losses, features=features)
-            self.vaccine.jac_to_grad()
-        self.optimizer.step()
+        aggregate = None if self.vaccine is None else self.vaccine.jac_to_grad
+        multi_task_step(self.optimizer, losses, features, aggregate)
         if self.scheduler is not None:
             self.scheduler.step()
         return [loss.item() for loss in losses]
@@ -141,78 +130,48 @@ class Training:
         }
         if self.scheduler is not None:
             state["scheduler"] = self.scheduler.state_dict()
-        if self.vaccine is not None and self.vaccine.generator is not None:
-            state["targets"] = self.vaccine.state_dict()
-            state["orders"] = self.vaccine.generator.get_state()
+        if self.vaccine is not None:
+            state["vaccine"] = self.vaccine.state_dict()
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over the parts that are in ``state``; the others stay as they are."""
-        for name in ("model", "optimizer", "scheduler"):
-            if name in state:
+        for name in ("model", "optimizer", "scheduler", "vaccine"):
+            if name in state and getattr(self, name) is not None:
                 getattr(self, name).load_state_dict(state[name])
         if "draws" in state:
             self.draws.set_state(state["draws"])
-        if self.vaccine is not None and "targets" in state:
-            self.vaccine.load_state_dict(state["targets"])
-        if self.vaccine is not None and self.vaccine.generator is not None and "orders" in state:
-            self.vaccine.generator.set_state(state["orders"])
 
 
-@torch.no_grad()
-def evaluate(model: SharedEncoder, split: Split) -> tuple[float, float]:
-    """Means over the tasks: of the cross-entropy (nats) and of the share of right answers."""
-    losses, _ = model.losses(*split)
-    hits = (model(split.x) > 0) == (split.y > 0.5)
-    return mean(loss.item() for loss in losses), hits.double().mean().item()
+def train_method(method: Method, lr: float, seed: int, data: Data, epochs: int = 10) -> Curves:
+    """A whole :class:`Training`, evaluated after each epoch; for :func:`.sweep`.
 
-
-def train(data: Answers, method: Method, lr: float, seed: int = 0, epochs: int = 10) -> Curves:
-    """A whole training, evaluated after each epoch; losses and accuracies are means of tasks."""
+    Losses and accuracies are means of the tasks.
+    """
     training = Training(data, method, lr, seed)
     curves = Curves([], [], [], 0.0)
     for _ in range(epochs):
         for _ in range(STEPS_PER_EPOCH):
             training.step()
-        curves.train_loss.append(evaluate(training.model, data.train)[0])
-        loss, accuracy = evaluate(training.model, data.validation)
+        curves.train_loss.append(evaluate_tasks(training.model, data.train)[0])
+        loss, hits = evaluate_tasks(training.model, data.validation)
         curves.validation_loss.append(loss)
-        curves.validation_accuracy.append(accuracy)
-    return curves._replace(test_accuracy=evaluate(training.model, data.test)[1])
+        curves.validation_accuracy.append(hits.mean().item())
+    hits = evaluate_tasks(training.model, data.test)[1]
+    return curves._replace(test_accuracy=hits.mean().item())
 
 
-def sweep(
-    methods: Mapping[str, Method],
-    learning_rates: Sequence[float],
-    seeds: Sequence[int],
-    data: Answers,
-    epochs: int = 10,
-) -> dict[str, dict[float, list[Curves]]]:
-    """Train for every method, learning rate and seed.
-
-    Returns:
-        ``result[name][learning_rate]``, one :class:`.Curves` for each seed.
-    """
-
-    def run(name: str, lr: float, seed: int) -> Curves:
-        return train(data, methods[name], lr, seed, epochs)
-
-    return every_trial(methods, learning_rates, seeds, run)
-
-
-def step_length(data: Answers, method: Method, lr: float, seed: int = 0, steps: int = 200) -> float:
-    """The mean distance that all parameters together move in a step."""
-    training = Training(data, method, lr, seed)
-    lengths, here = [], training.weights()
+def mean_step_of(training: Training, steps: int = 200) -> float:
+    """Train on for so many steps; how far all parameters together move in one, on average."""
+    points = [training.weights()]
     for _ in range(steps):
         training.step()
-        before, here = here, training.weights()
-        lengths.append((here - before).norm().item())
-    return mean(lengths)
+        points.append(training.weights())
+    return mean_step(points)
 
 
 def learning_rate_of_each_step(
-    data: Answers,
+    data: Data,
     method: Method,
     lr: float,
     scheduler: Callable[[Optimizer], LRScheduler],
@@ -241,7 +200,7 @@ def without(state: Mapping[str, Any], part: str) -> dict[str, Any]:
         return {name: value for name, value in state.items() if name != part}
     optimizer = state["optimizer"]
     kept = {
-        key: {name: value for name, value in of_one.items() if name != "critical"}
+        key: {name: value for name, value in of_one.items() if not name.startswith("critical_")}
         for key, of_one in optimizer["state"].items()
     }
     return {**state, "optimizer": {**optimizer, "state": kept}}
@@ -279,7 +238,7 @@ def interrupted(
 
 
 def slots_from_before(
-    data: Answers,
+    data: Data,
     decay: float,
     topC: int = 10,
     seed: int = 0,
@@ -304,7 +263,7 @@ def slots_from_before(
         A number for each of the steps after it; the first is that after one step.
     """
 
-    def build(parameters: Any, lr: float) -> Optimizer:
+    def build(parameters: ParamsT, lr: float) -> Optimizer:
         return Adam_C(parameters, lr=lr, decay=decay, topC=topC)
 
     training = Training(data, Method(build, False), lr, seed, lambda o: StepLR(o, drop))
@@ -319,12 +278,3 @@ def slots_from_before(
             ages = training.optimizer.memory(parameter).ages
             counts.append(sum(age >= step - drop for age in ages))
     return counts
-
-
-def step_times(
-    data: Answers, methods: Mapping[str, Method] = METHODS, repeats: int = 100, warm_up: int = 20
-) -> dict[str, float]:
-    """Median time of a training step in seconds, for each method; they take turns."""
-    trainings = {name: Training(data, method, 0.001) for name, method in methods.items()}
-    steps = {name: training.step for name, training in trainings.items()}
-    return median_times(steps, repeats, warm_up)

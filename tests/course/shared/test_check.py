@@ -12,7 +12,7 @@ import torch
 from checking import said
 
 from cgtutor.course import NOTEBOOKS
-from cgtutor.course.shared.check import NotYet, check
+from cgtutor.course.shared.check import NotYet, case, check, edited
 
 #: Every check of the course, by its notebook's folder and its name.
 CHECKS = {
@@ -128,6 +128,42 @@ def test_a_hint_goes_with_an_exceptions_message():
     )
     assert said(compares, "other") == "Not yet: it stopped with ValueError: other\n"
     assert said(compares, None) == "Not yet: none.\n"
+
+
+def test_a_hint_goes_with_an_exceptions_name():
+    @check(hints={"KeyError": "It is empty at first."})
+    def looks_up(keys):
+        raise KeyError(*keys)
+
+    assert said(looks_up, "a").endswith("KeyError: 'a' (It is empty at first.)\n")
+
+
+def test_a_case_stands_before_what_is_said_in_it():
+    @check(hints={"division": "Leave it out."})
+    def halves(numbers):
+        for number in numbers:
+            with case(f"the half of {number}"):
+                if number < 0:
+                    raise NotYet("a number from 0 on is wanted.")
+                if 1 // number:
+                    raise ValueError("broken")
+        raise ValueError("the end")
+
+    assert said(halves, [2, -3]) == "Not yet: the half of -3: a number from 0 on is wanted.\n"
+    assert said(halves, [2, 0]).startswith("Not yet: the half of 0: it stopped with ZeroDivision")
+    assert said(halves, [0]).endswith("(Leave it out.)\n")
+    assert said(halves, [2]) == "Not yet: it stopped with ValueError: the end\n"
+
+
+def one_more(number):
+    return number + 1
+
+
+def test_a_right_answer_with_an_edit():
+    assert edited(one_more, {"+": "-", "- 1": "- 2"})(7) == 5
+    assert one_more(7) == 8
+    with pytest.raises(ValueError, match="of the source of one_more, got 'two'"):
+        edited(one_more, {"two": "1"})
 
 
 def test_an_input_that_is_no_answer():

@@ -2,7 +2,7 @@
 
 import torch
 
-from cgtutor.course.shared.data import digits, network
+from cgtutor.course.shared.data import Split, digits, drawn, mini_batches, network
 
 
 def test_digits():
@@ -30,3 +30,23 @@ def test_network():
     assert [type(layer).__name__ for layer in network((4, 3, 3, 2))] == [
         *("Linear", "ReLU", "Linear", "ReLU", "Linear")
     ]
+
+
+def test_mini_batches_are_a_pass_over_all():
+    split = Split(torch.arange(7.0)[:, None], torch.arange(7))
+    parts = list(mini_batches(split, 3, torch.Generator().manual_seed(1)))
+    assert [len(part.y) for part in parts] == [3, 3, 1]
+    order = torch.cat([part.y for part in parts])
+    assert torch.equal(order, torch.randperm(7, generator=torch.Generator().manual_seed(1)))
+    assert torch.equal(torch.cat([part.x for part in parts])[:, 0], order.float())
+    order = torch.Generator().manual_seed(1)
+    first, second = (torch.cat([part.y for part in mini_batches(split, 3, order)]) for _ in "ab")
+    assert not torch.equal(first, second), "each pass in an order of its own"
+
+
+def test_drawn_with_replacement():
+    split = Split(torch.arange(5.0)[:, None], torch.arange(5))
+    batch = drawn(split, 20, torch.Generator().manual_seed(1))
+    rows = torch.randint(5, (20,), generator=torch.Generator().manual_seed(1))
+    assert torch.equal(batch.y, rows)
+    assert torch.equal(batch.x[:, 0], rows.float())

@@ -2,7 +2,6 @@
 
 import matplotlib.image
 import pytest
-import torch
 
 from cgtutor.course.shared.figures import bars, learning_curves, learning_rates, lifetimes, pictures
 from cgtutor.course.shared.replay import replay
@@ -60,7 +59,7 @@ def test_alternative_texts_have_the_numbers(tiny):
     )
     alt = lifetimes(replay([4.0, 1.0, 3.0, 0.2], topC=2, decay=0.5)).alt
     assert alt.startswith("4 steps with topC = 2 and decay = 0.5.")
-    assert "1 that are not kept" in alt
+    assert "1 rejected ones" in alt
     assert alt.endswith("at most 3 steps.")
     assert pictures(tiny.train.x[:2].reshape(-1, 8, 8), tiny.train.y[:2]).alt == (
         "2 grey-scale pictures of 8 by 8 pixels in a row, labelled "
@@ -102,19 +101,3 @@ def test_bars():
     measured = bars({"one": {"a": 1.23, "b": 4.56}}, "x", measured=True)
     assert measured.alt == "Bars with their numbers: x. Panel 'one': a; b."
     assert plain.axes[0].get_xlim() == (0, 7)
-
-
-def here(priorities, norm, at="argmin", larger=torch.gt, finite=True):
-    """In which slot the newcomer goes, if anywhere."""
-    slots = torch.arange(len(priorities), device=priorities.device)
-    slot = slots == getattr(priorities, at)()
-    enters = larger(norm, priorities.amin())
-    return slot & enters & norm.isfinite() if finite else slot & enters
-
-
-def chosen(slot, priorities, rows, norm, gradient):
-    return torch.where(slot, norm, priorities), torch.where(slot[:, None], gradient, rows)
-
-
-def right(priorities, rows, norm, gradient):
-    return chosen(here(priorities, norm), priorities, rows, norm, gradient)

@@ -1,6 +1,5 @@
 """Replay."""
 
-import heapq
 import math
 
 import pytest
@@ -75,76 +74,3 @@ def test_record_skips_what_has_no_gradient(tiny):
     model.bias_of_nothing = torch.nn.Parameter(torch.zeros(3))
     run = record(model, SGD(model.parameters(), lr=0.1), tiny, epochs=1)
     assert run.gradients.shape == (2, 650)
-
-
-def remember(memory, norm, gradient, topC, decay):
-    memory = list(memory)
-    if math.isfinite(norm):
-        if len(memory) < topC:
-            memory.append((norm, gradient.clone()))
-        else:
-            goes = min(range(topC), key=lambda i: memory[i][0])
-            if norm > memory[goes][0]:
-                del memory[goes]
-                memory.append((norm, gradient.clone()))
-    return [(priority * decay, kept) for priority, kept in memory]
-
-
-def changed(change):
-    """The right answer, then a change of what it gives back."""
-    return lambda *given: change(remember(*given), *given)
-
-
-def zeroed(memory, norm, gradient, topC, decay):
-    found = remember(memory, norm, gradient, topC, decay)
-    gradient.zero_()
-    return found
-
-
-def swapped(entries, *_):
-    return [(p, entries[-1 - i][1]) for i, (p, _) in enumerate(entries)]
-
-
-def replaces_in_its_place(memory, norm, gradient, topC, decay):
-    memory = list(memory)
-    if math.isfinite(norm):
-        goes = min(range(len(memory)), key=lambda i: memory[i][0], default=None)
-        if len(memory) < topC:
-            memory.append((norm, gradient.clone()))
-        elif norm > memory[goes][0]:
-            memory[goes] = (norm, gradient.clone())
-    return [(priority * decay, kept) for priority, kept in memory]
-
-
-def heap_of_pairs(memory, norm, gradient, topC, decay):
-    if math.isfinite(norm):
-        if len(memory) < topC:
-            heapq.heappush(memory, (norm, gradient.clone()))
-        elif norm > memory[0][0]:
-            heapq.heapreplace(memory, (norm, gradient.clone()))
-    return [(priority * decay, kept) for priority, kept in memory]
-
-
-def into_a_pair(memory, norm, gradient, topC, decay):
-    memory.append((norm, gradient.clone()))
-    memory[0][0] *= decay
-    return memory
-
-
-REMEMBER = {
-    "gradient that came in was changed": zeroed,
-    "gives back None": lambda *_: None,
-    "a list of pairs": lambda *_: {},
-    "list of pairs (priority, gradient)": changed(lambda found, *_: [(g, p) for p, g in found]),
-    "pairs (priority": changed(lambda found, *_: [(p, g, 0) for p, g in found]),
-    "Keep a copy: gradient.clone()": lambda memory, norm, gradient, *_: [(norm, gradient)],
-    "the very tensor that came in": lambda memory, norm, gradient, *_: [(norm, gradient[:])],
-    "ZeroDivisionError": lambda *_: 1 / 0,
-    "are right, but stand with other gradients": changed(swapped),
-    "with other gradients. Of equal priorities, does the oldest go?": replaces_in_its_place,
-    "min, sort, remove and heapq compare the tensors": heap_of_pairs,
-    "A pair cannot be changed": into_a_pair,
-    "after gradient 1, of norm 4, the priorities should be [2.0], and yours are [6.0]": changed(
-        lambda found, *_: [(3 * p, g) for p, g in found]
-    ),
-}

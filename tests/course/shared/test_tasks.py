@@ -8,16 +8,17 @@ from torch.nn.functional import cosine_similarity
 
 from cgtutor.aggregation import GradVac, Mean, PCGrad, Sum
 from cgtutor.autojac import mtl_backward
-from cgtutor.course.shared.data import Split, digits
+from cgtutor.course.shared.data import Data, Split, digits
 from cgtutor.course.shared.tasks import (
     QUESTIONS,
-    Answers,
     SharedEncoder,
     answers,
     cosines,
+    evaluate_tasks,
     gramians,
+    multi_task_step,
     plane,
-    train,
+    train_tasks,
     vaccinated,
 )
 from cgtutor.grouping import all_layer
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("double_precision", "one_thread")
 
 @pytest.fixture
 def tiny():
-    return Answers(*(Split(s.x[:60], s.y[:60]) for s in answers()))
+    return Data(*(Split(s.x[:60], s.y[:60]) for s in answers()))
 
 
 def test_answers_are_those_of_the_digits():
@@ -74,7 +75,7 @@ def test_gramians_of_layers(tiny):
 
 def test_train(tiny):
     model, state = SharedEncoder((64, 8, 3)), torch.get_rng_state()
-    run = train(model, tiny, Sum(), lr=0.02, steps=60, batch_size=30)
+    run = train_tasks(model, tiny, Sum(), lr=0.02, steps=60, batch_size=30)
     assert torch.equal(torch.get_rng_state(), state)
     assert run.cosines.shape == (60, 2, 2, 2)
     torch.testing.assert_close(run.cosines[:, :, 0, 0], torch.ones(60, 2))
@@ -82,14 +83,14 @@ def test_train(tiny):
     assert run.losses[-10:].mean() < run.losses[:10].mean() / 2
     assert run.changed == [False] * 60
     losses, _ = model.losses(*tiny.validation)
-    assert run.validation == pytest.approx(sum(loss.item() for loss in losses) / 2)
+    assert run.validation_loss == [pytest.approx(sum(loss.item() for loss in losses) / 2)]
     hits = (model(tiny.test.x) > 0) == tiny.test.y.bool()
     assert run.accuracy.tolist() == pytest.approx(hits.double().mean(0).tolist())
 
 
 def test_train_with_the_sum_is_plain_training(tiny):
     one, other = (SharedEncoder((64, 8, 3)) for _ in range(2))
-    train(one, tiny, Sum(), steps=5, note_cosines=False)
+    train_tasks(one, tiny, Sum(), steps=5, note_cosines=False)
     optimizer = torch.optim.Adam(other.parameters(), lr=0.01)
     draws = torch.Generator().manual_seed(0)
     for _ in range(5):
@@ -111,16 +112,16 @@ def test_changed_are_the_steps_in_conflict(tiny):
             seen.append(bool(rows[0] @ rows[1] < 0))
             return super().weigh_and_combine(jacobians)
 
-    run = train(model, tiny, Watch(), steps=40, note_cosines=False)
+    run = train_tasks(model, tiny, Watch(), steps=40, note_cosines=False)
     assert run.changed == seen
     assert 0 < sum(seen) < 40
     assert run.cosines.shape == (0, 2, 2, 2)
 
 
 def test_an_aggregator_that_does_not_tell_its_weights_counts_as_a_change(tiny):
-    run = train(SharedEncoder((64, 3)), tiny, lambda matrix: matrix.sum(0), steps=2)
+    run = train_tasks(SharedEncoder((64, 3)), tiny, lambda matrix: matrix.sum(0), steps=2)
     assert run.changed == [True, True]
-    assert train(SharedEncoder((64, 3)), tiny, Mean(), steps=1).changed == [True]
+    assert train_tasks(SharedEncoder((64, 3)), tiny, Mean(), steps=1).changed == [True]
 
 
 def test_vaccinated_reaches_the_target():
@@ -136,6 +137,62 @@ def test_vaccinated_reaches_the_target():
             assert new.norm(dim=1).tolist() == pytest.approx(
                 (rows.norm(dim=1) * abs(sines)).tolist()
             )
+
+
+def test_multi_task_step():
+    """Along the sum of the losses, or along what an aggregate leaves in .grad."""
+    model = SharedEncoder((4, 3, 2))
+    twin = SharedEncoder((4, 3, 2))
+    x, y = torch.rand(5, 4), torch.randint(2, (5, 2)).double()
+    seen = []
+
+    def first_task_alone():
+        for p in twin.encoder.parameters():
+            seen.append(p.jac.shape[0])
+            p.grad = p.jac[0]
+
+    for net, aggregate in ((model, None), (twin, first_task_alone)):
+        before = [p.detach().clone() for p in net.parameters()]
+        losses, _ = net.losses(x, y)
+        wanted = sum(losses) if aggregate is None else losses[0]
+        gradients = torch.autograd.grad(wanted, list(net.encoder.parameters()))
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
+        for p in net.parameters():
+            p.grad = torch.ones_like(p)  # of an earlier step
+        multi_task_step(optimizer, *net.losses(x, y), aggregate)
+        for p, old, gradient in zip(net.encoder.parameters(), before, gradients):
+            torch.testing.assert_close(p.detach(), old - 0.5 * gradient)
+    assert seen == [2] * 4
+
+
+def test_evaluate_tasks_by_hand():
+    class Constant(SharedEncoder):
+        def losses(self, x, y):
+            return [torch.tensor(1.0), torch.tensor(2.0)], x
+
+        def forward(self, x):
+            return torch.tensor([[1.0, -1.0], [1.0, 1.0]])
+
+    loss, hits = evaluate_tasks(
+        Constant(), Split(torch.zeros(2, 64), torch.tensor([[1.0, 1.0], [0.0, 1.0]]))
+    )
+    assert loss == 1.5
+    assert hits.tolist() == [[1, 0], [0, 1]]
+
+
+def test_vaccinated_takes_the_others_in_their_order():
+    """What three orders of GradVac come to: seed 9 draws for every task the order of the rows."""
+    rows = plane([0, 130, -110], [1, 1.2, 0.8])
+    orders = torch.Generator().manual_seed(9)
+    assert [torch.randperm(2, generator=orders).tolist() for _ in range(3)] == [[0, 1]] * 3
+    orders.manual_seed(9)
+    vaccine = GradVac(generator=orders)
+    vaccine.load_state_dict({"gramian_weighting.targets": torch.full((3, 3), 0.2)})
+    vaccine(rows)
+    torch.testing.assert_close(vaccinated(rows, 0.2), vaccine.report.coefficients @ rows)
+    state = torch.get_rng_state()
+    vaccinated(rows, 0.2)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_vaccinated_leaves_what_agrees():

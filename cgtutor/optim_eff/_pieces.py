@@ -5,23 +5,29 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from cgtutor._state import GRADIENTS, SUM
+from cgtutor.optim_eff._rows import Memory
+
+#: Parameters, gradients and state, as the torch optimizer's ``_init_group`` fills them.
+Lists = list[list[Any]]
+
 
 class Piece(NamedTuple):
     """Whole tensors, or a slice of one: what is worked on before anything else is touched."""
 
     indices: list[int]  #: which of the group's parameters
-    lists: list[list[Any]]  #: parameters, gradients and the base optimizer's state
+    lists: Lists  #: parameters, gradients and the base optimizer's state
     rows: list[Tensor]  #: the kept gradients of each, shape (topC, ...)
     sums: list[Tensor]  #: their sums
 
 
-def cut(lists: list[list[Any]], memories: list[dict[str, Any]], size: int) -> Iterator[Piece]:
+def cut(lists: Lists, memories: list[Memory], size: int) -> Iterator[Piece]:
     """Pieces of about ``size`` elements: small tensors together, large ones in slices.
 
     Args:
         lists: parameters, gradients and state, as the torch optimizer's ``_init_group`` fills
             them; a list that it does not use is empty.
-        memories: for each parameter its memory (:mod:`cgtutor.stack`).
+        memories: for each parameter its memory (:mod:`cgtutor.optim_eff._rows`).
         size: number of elements.
     """
     batch: list[int] = []
@@ -46,13 +52,13 @@ def cut(lists: list[list[Any]], memories: list[dict[str, Any]], size: int) -> It
         yield whole(batch, lists, memories)
 
 
-def _sliceable(i: int, lists: list[list[Any]], memory: dict[str, Tensor]) -> bool:
+def _sliceable(i: int, lists: Lists, memory: Memory) -> bool:
     count = lists[0][i].numel()
     state = [column[i] for column in lists if column and column[i].numel() == count]
-    return all(t.is_contiguous() for t in (*state, memory["gradients"], memory["sum"]))
+    return all(t.is_contiguous() for t in (*state, memory[GRADIENTS], memory[SUM]))
 
 
-def whole(batch: list[int], lists: list[list[Any]], memories: list[dict[str, Any]]) -> Piece:
+def whole(batch: list[int], lists: Lists, memories: list[Memory]) -> Piece:
     """The whole of some parameters as one piece."""
     if len(batch) < len(memories):
         lists = [[column[i] for i in batch] if column else [] for column in lists]
@@ -60,14 +66,12 @@ def whole(batch: list[int], lists: list[list[Any]], memories: list[dict[str, Any
     return Piece(
         batch,
         lists,
-        [memory["gradients"] for memory in memories],
-        [memory["sum"] for memory in memories],
+        [memory[GRADIENTS] for memory in memories],
+        [memory[SUM] for memory in memories],
     )
 
 
-def _slices(
-    i: int, lists: list[list[Any]], memory: dict[str, Tensor], size: int
-) -> Iterator[Piece]:
+def _slices(i: int, lists: Lists, memory: Memory, size: int) -> Iterator[Piece]:
     count = lists[0][i].numel()
     # For each list its slices, once. The update counts a parameter's steps, and its slices
     # are one step: all but the last count on a copy.
@@ -80,7 +84,7 @@ def _slices(
         else [*(column[i].clone() for _ in range(parts - 1)), column[i]]
         for column in lists
     ]
-    rows = memory["gradients"].view(-1, count).split(size, 1)
-    sums = memory["sum"].view(-1).split(size)
+    rows = memory[GRADIENTS].view(-1, count).split(size, 1)
+    sums = memory[SUM].view(-1).split(size)
     for k in range(parts):
         yield Piece([i], [[c[k]] if c else [] for c in columns], [rows[k]], [sums[k]])

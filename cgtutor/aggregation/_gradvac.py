@@ -1,18 +1,12 @@
 """Aggregators that weigh the rows of a Jacobian by what its Gramian says."""
 
-import functools
-
 import torch
 from torch import Tensor
 
-from cgtutor.aggregation.base import Aggregator
-from cgtutor.aggregation.gramian import Jacobians
-from cgtutor.aggregation.weighting import (
-    GradVacWeighting,
-    GramianWeighting,
-    PCGradWeighting,
-    Report,
-)
+from cgtutor.aggregation._base import Aggregator
+from cgtutor.aggregation._gramian import Jacobians, common_dtype
+from cgtutor.aggregation._report import Report
+from cgtutor.aggregation._weighting import GradVacWeighting, GramianWeighting, PCGradWeighting
 
 
 class GramianWeightedAggregator(Aggregator):
@@ -34,13 +28,12 @@ class GramianWeightedAggregator(Aggregator):
         """Aggregate the Jacobian that has all columns of these.
 
         Args:
-            jacobians: Each of shape (T, …).
+            jacobians: Each of shape (T, …), floating-point or complex.
 
         Returns:
             The weights, shape (T,), and for each Jacobian a tensor of the shape of one row.
         """
-        dtypes = [jacobian.dtype for jacobian in jacobians]
-        dtype = functools.reduce(torch.promote_types, dtypes)
+        dtype = common_dtype(jacobians)
         precise = getattr(self.gramian_weighting, "guard", True)
         rows = Jacobians(jacobians, precise, sizes=[len(jacobians)])
         gramian = torch.from_numpy(rows.gramians()[0])
@@ -65,7 +58,8 @@ class PCGrad(GramianWeightedAggregator):
     2001.06782, algorithm 1. The order is drawn with ``torch.randperm(T)``, once for each task.
 
     Args:
-        generator: Draws the orders of tasks; by default torch's global generator does.
+        generator: Draws the orders of tasks; by default torch's global generator does. Its state
+            is in ``state_dict()``.
 
     >>> PCGrad()(torch.tensor([[1.0, 0.0], [-1.0, 1.0]]))
     tensor([0.5000, 1.5000])
@@ -91,7 +85,8 @@ class GradVac(GramianWeightedAggregator):
         beta: The weight of the newest cosine in the targets, in [0, 1].
         eps: Is added to denominators, ≥ 0.
         guard: ``False`` for the published arithmetic in the precision of the input.
-        generator: Draws the orders of tasks; by default torch's global generator does.
+        generator: Draws the orders of tasks; by default torch's global generator does. Its state
+            is in ``state_dict()``.
 
     Raises:
         ValueError: An argument is not of its kind.

@@ -1,9 +1,7 @@
 """Weights for the rows of a Jacobian, found from its Gramian: PCGrad's and the vaccine's."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,60 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from cgtutor import _check
-from cgtutor.aggregation.draws import orders_of_others, permutations
-from cgtutor.aggregation.vaccine import Array, vaccinate
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a vaccine saw and did in one call; every tensor is on the CPU.
-
-    Attributes:
-        gramian: Shape (…, T, T), the dot products of the task gradients as they came; zeros for a
-            group in which one was not finite.
-        targets: Shape (…, T, T), φ̂ before the call.
-        similarities: Shape (…, T, T), the cosine φᵢⱼ of gradient i, as changed so far, and the
-            original gradient j when they met; zero on the diagonal.
-        coefficients: Shape (…, T, T): changed gradient i is Σⱼ ``coefficients[i, j]`` gⱼ.
-    """
-
-    gramian: Tensor
-    targets: Tensor
-    similarities: Tensor
-    coefficients: Tensor
-
-    @property
-    def cosines(self) -> Tensor:
-        """Shape (…, T, T): of the task gradients as they came, zero beside a zero gradient."""
-        norms = self.gramian.diagonal(dim1=-2, dim2=-1).sqrt()
-        return (self.gramian / (norms[..., :, None] * norms[..., None, :])).nan_to_num(0.0)
-
-    @property
-    def corrected(self) -> Tensor:
-        """Shape (…, T, T), boolean: has gradient i been turned towards gradient j?"""
-        off_diagonal = ~torch.eye(self.gramian.shape[-1], dtype=torch.bool)
-        return (self.coefficients != 0) & off_diagonal
-
-    @property
-    def frequency(self) -> Tensor:
-        """Shape (…): corrected pairs as a share of all T(T - 1)."""
-        tasks = self.gramian.shape[-1]
-        return self.corrected.sum((-2, -1)) / max(tasks * (tasks - 1), 1)
-
-    @property
-    def strength(self) -> Tensor:
-        """Shape (…, T): ‖g'ᵢ - gᵢ‖ / ‖gᵢ‖, the change of each task's gradient."""
-        change = self.coefficients - torch.eye(self.gramian.shape[-1], dtype=torch.float64)
-        square = ((change @ self.gramian) * change).sum(-1)
-        norms = self.gramian.diagonal(dim1=-2, dim2=-1)
-        return (square / norms).clamp(min=0).sqrt().nan_to_num(0.0)
+from cgtutor.aggregation._draws import permutations
+from cgtutor.aggregation._report import Report
+from cgtutor.aggregation._step import Step
+from cgtutor.aggregation._vaccine import Array, vaccinate
 
 
 class GramianWeighting(nn.Module, ABC):
-    """Gives the weight of each row of a Jacobian J for its Gramian J Jᵀ.
+    """Finds the weight of each row of a Jacobian J from its Gramian J Jᵀ.
 
-    The calculation runs on the CPU, where a few hundred numbers belong: one transfer there, one
-    back. Nothing is recorded for differentiation.
+    A subclass implements :meth:`weigh`. The calculation runs on the CPU, where a few hundred
+    numbers belong: one transfer there, one back. Nothing is recorded for differentiation.
     """
 
     @torch.no_grad()
@@ -92,35 +47,109 @@ class GramianWeighting(nn.Module, ABC):
         host = gramian.detach().cpu()
         if host.dtype in (torch.float16, torch.bfloat16):
             host = host.float()
-        weights = self._weights(host.numpy(), gramian.dtype if precision is None else precision)
+        weights = self.weigh(host.numpy(), gramian.dtype if precision is None else precision)
         return torch.from_numpy(weights).to(gramian.device, gramian.dtype)
 
     @abstractmethod
-    def _weights(self, gramian: Array, precision: Hashable) -> Array: ...
+    def weigh(self, gramian: Array, precision: Hashable, /) -> Array:
+        """Find the weights in numpy.
+
+        Args:
+            gramian: Shape (T, T) or (B, T, T), float32 or float64, T ≥ 1.
+            precision: The dtype or dtypes of the Jacobians.
+
+        Returns:
+            Shape (T,) or (B, T).
+        """
 
 
-class PCGradWeighting(GramianWeighting):
-    """The weights of :class:`~cgtutor.aggregation.PCGrad`.
+class _RandomWeighting(GramianWeighting):
+    """One that draws random numbers; those of its own generator go along in ``state_dict()``."""
 
-    Args:
-        generator: Draws the orders of tasks; by default torch's global generator does.
-    """
-
-    def __init__(self, *, generator: torch.Generator | None = None) -> None:
+    def __init__(self, generator: torch.Generator | None) -> None:
         super().__init__()
         self.generator = _check.optional_generator("generator", generator)
 
-    def _weights(self, gramian: Array, precision: Hashable) -> Array:
-        """A projection is a vaccine whose target is a right angle."""
+    def get_extra_state(self) -> Tensor:
+        """The generator's state, a tensor that ``torch.load(weights_only=True)`` takes.
+
+        Torch's global generator is not this module's to save: without a generator of its own,
+        the tensor is empty, and ``state_dict()`` leaves it out.
+        """
+        return (
+            torch.empty(0, dtype=torch.uint8)
+            if self.generator is None
+            else (self.generator.get_state())
+        )
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Continue the draws of the generator whose state was saved."""
+        if self.generator is not None:
+            self.generator.set_state(state.cpu())
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.generator is None:
+            del destination[prefix + _EXTRA_STATE]
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, metadata: Any, strict: bool, *rest: Any
+    ) -> None:
+        """Take a state without a generator's, as saved by an earlier version, too.
+
+        A generator's state with no generator to take it is an unexpected key.
+        """
+        _, unexpected_keys, error_messages = rest
+        name = prefix + _EXTRA_STATE
+        given = state_dict.get(name)
+        state_dict = {**state_dict, name: self.get_extra_state()}
+        if given is not None and self.generator is None:
+            unexpected_keys += [name] * strict
+        elif given is not None and _is_state_of_a_generator(given):
+            state_dict[name] = given
+        elif given is not None:
+            error_messages.append(
+                f"{name} must be the state of a torch.Generator of the CPU, got {given!r}"
+            )
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, *rest)
+
+
+_EXTRA_STATE = "_extra_state"  # torch's name
+
+
+def _is_state_of_a_generator(value: object) -> bool:
+    if not isinstance(value, Tensor) or value.dtype != torch.uint8:
+        return False
+    try:
+        torch.Generator().set_state(value.cpu())
+    except RuntimeError:
+        return False
+    return True
+
+
+class PCGradWeighting(_RandomWeighting):
+    """The weights of :class:`~cgtutor.aggregation.PCGrad`.
+
+    Args:
+        generator: Draws the orders of tasks; by default torch's global generator does. Its state
+            is in ``state_dict()``.
+    """
+
+    def __init__(self, *, generator: torch.Generator | None = None) -> None:
+        super().__init__(generator)
+
+    def weigh(self, gramian: Array, precision: Hashable, /) -> Array:
+        """Project: a vaccine whose target is a right angle."""
         groups = gramian.reshape(-1, *gramian.shape[-2:]).astype(np.float64)
         count, tasks, _ = groups.shape
         order = permutations(count * tasks, tasks, self.generator).reshape(count, tasks, tasks)
         others = order[order != np.arange(tasks)[:, None]].reshape(count, tasks, -1)
         coefficients, _ = vaccinate(groups, np.zeros_like(groups), others, eps=0.0, guard=True)
-        return coefficients.sum(1).reshape(gramian.shape[:-1])
+        weights: Array = coefficients.sum(1).reshape(gramian.shape[:-1])
+        return weights
 
 
-class GradVacWeighting(GramianWeighting):
+class GradVacWeighting(_RandomWeighting):
     r"""The weights of :class:`~cgtutor.aggregation.GradVac`, found from the Gramian alone.
 
     For each task i, in random order of the others j, with g'ᵢ the gradient of i as changed so
@@ -145,7 +174,8 @@ class GradVacWeighting(GramianWeighting):
         beta: β, the weight of the newest cosine in the targets, in [0, 1].
         eps: Is added to denominators, ≥ 0.
         guard: ``False`` for the published arithmetic in the precision of the input.
-        generator: Draws the orders of tasks; by default torch's global generator does.
+        generator: Draws the orders of tasks; by default torch's global generator does. Its state
+            is in ``state_dict()``, so that training resumes with the same draws.
 
     Attributes:
         targets: φ̂, float64, on the CPU: shape (T, T), or (B, T, T) where Gramians come as a
@@ -166,11 +196,10 @@ class GradVacWeighting(GramianWeighting):
         guard: bool = True,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(generator)
         self.beta = beta
         self.eps = eps
         self.guard = _check.boolean("guard", guard)
-        self.generator = _check.optional_generator("generator", generator)
         self.register_buffer("targets", None)
         self.reset()
 
@@ -203,28 +232,36 @@ class GradVacWeighting(GramianWeighting):
         """What the last call saw and did; ``None`` before it."""
         return None if self._last is None else self._last.report()
 
-    def begin(self, shape: tuple[int, ...], precision: Hashable) -> "Step":
+    def _begin(self, shape: tuple[int, ...], precision: Hashable) -> Step:
         """Draw the orders of one call on Gramians of this shape; see :class:`Step`."""
         known = self.targets.shape == shape and self._precision in (None, precision)
-        return Step(self, self.targets.numpy() if known else np.zeros(shape), precision)
+        return Step(
+            self.targets.numpy() if known else np.zeros(shape),
+            precision,
+            beta=self.beta,
+            eps=self.eps,
+            guard=self.guard,
+            generator=self.generator,
+        )
 
-    def commit(self, step: "Step") -> None:
+    def _commit(self, step: Step) -> None:
         """Make a step this vaccine's last one."""
         self._buffers["targets"] = torch.from_numpy(step.targets)
         # quicker than a module's own setattr
         self.__dict__.update(_precision=step.precision, _last=step)
 
-    def _weights(self, gramian: Array, precision: Hashable) -> Array:
-        step = self.begin(gramian.shape, precision)
+    def weigh(self, gramian: Array, precision: Hashable, /) -> Array:
+        """Vaccinate, and move the targets."""
+        step = self._begin(gramian.shape, precision)
         weights = step.weigh(slice(None), gramian.reshape(-1, *gramian.shape[-2:]))
-        self.commit(step)
+        self._commit(step)
         return weights.reshape(gramian.shape[:-1])
 
     def _apply(self, fn: Any, recurse: bool = True) -> "GradVacWeighting":
         return self  # .to(), .half() …: the targets stay where and what they are
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
-        """Take targets of any number of tasks; the rest is torch's."""
+        """Take targets of any number of tasks."""
         *_, error_messages = rest
         name = prefix + "targets"
         targets = state_dict.get(name)
@@ -251,49 +288,3 @@ class GradVacWeighting(GramianWeighting):
     def __repr__(self) -> str:
         guard = "" if self.guard else ", guard=False"
         return f"{type(self).__name__}(beta={self.beta!r}, eps={self.eps!r}{guard})"
-
-
-class Step:
-    """One call of a vaccine on B groups, all at a time or as their Gramians become known.
-
-    The orders are drawn at once, group by group, so that it does not matter when each group's
-    turn comes. The vaccine changes when it commits the step, and not before.
-    """
-
-    def __init__(self, vaccine: GradVacWeighting, old: Array, precision: Hashable) -> None:
-        self.precision = precision
-        self._beta, self._eps, self._guard = vaccine.beta, vaccine.eps, vaccine.guard
-        tasks = old.shape[-1]
-        groups = math.prod(old.shape[:-2])
-        self._order = orders_of_others(groups, tasks, vaccine.generator)
-        self._shape = old.shape
-        self._old = old.reshape(groups, tasks, tasks)
-        parts = np.zeros((4, groups, tasks, tasks))
-        self._new, self._gramian, self._cosine, self._coefficients = parts
-
-    def weigh(self, groups: slice | list[int], gramian: Array) -> Array:
-        """The weights, shape (B', T), of some of the groups, whose Gramians are (B', T, T)."""
-        whole = True
-        if self._guard:
-            finite = np.isfinite(gramian).all((1, 2), keepdims=True)
-            whole = bool(finite.all())
-            gramian = gramian.astype(np.float64) if whole else np.where(finite, gramian, 0.0)
-        old = self._old[groups].astype(gramian.dtype)
-        coefficients, cosine = vaccinate(gramian, old, self._order[groups], self._eps, self._guard)
-        new = (1 - self._beta) * old + self._beta * cosine
-        self._new[groups] = new if whole else np.where(finite, new, old)
-        self._gramian[groups] = gramian
-        self._cosine[groups] = cosine
-        self._coefficients[groups] = coefficients
-        weights: Array = coefficients.sum(1)
-        return weights
-
-    @property
-    def targets(self) -> Array:
-        """φ̂ after the step."""
-        return self._new.reshape(self._shape)
-
-    def report(self) -> Report:
-        """What the step saw and did."""
-        parts = (self._gramian, self._old, self._cosine, self._coefficients)
-        return Report(*(torch.from_numpy(part.reshape(self._shape)) for part in parts))

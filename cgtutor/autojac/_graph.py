@@ -1,17 +1,17 @@
-"""Looking at an autograd graph, and freeing it."""
+"""Looking at an autograd graph."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
 Edge = tuple[Any, int]
 
 
 def edge(tensor: Tensor) -> Edge:
     """Where a tensor's gradient enters the graph: the node that made it, and which output it is."""
-    return torch.autograd.graph.get_gradient_edge(tensor)[:2]
+    return get_gradient_edge(tensor)[:2]
 
 
 class Explored(NamedTuple):
@@ -53,33 +53,11 @@ def explore(roots: Iterable[Tensor], stop: Iterable[Tensor] = ()) -> Explored:
     return Explored(leaves, nodes, stopped)
 
 
-class _NoGradient(torch.autograd.Function):
-    """Joins tensors into one whose backward pass sends each of them no gradient at all."""
-
-    @staticmethod
-    def forward(ctx: Any, *tensors: Tensor) -> Tensor:
-        ctx.set_materialize_grads(False)
-        ctx.count = len(tensors)
-        return tensors[0].new_zeros(())
-
-    @staticmethod
-    def backward(ctx: Any, *_: Any) -> tuple[None, ...]:
-        return (None,) * ctx.count
-
-
-def release(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> None:
-    """Free what the graph between ``outputs`` and ``inputs`` has saved.
-
-    Torch frees as a backward pass goes along, which would leave nothing for a second try. So a
-    pass that may fail keeps the graph, and this frees it afterwards: a backward pass without a
-    gradient, which visits every node, and torch's own nodes then calculate nothing. (Functions
-    written in Python see zeros, hooks see ``None``, and checkpoints calculate once more. What is
-    below a hook that cannot do without a gradient is freed later, with the last tensor that
-    leads there.)
-    """
-    with torch.enable_grad():
-        nothing = _NoGradient.apply(*outputs)
-    try:
-        torch.autograd.grad(nothing, inputs, allow_unused=True)
-    except Exception:  # from such a hook
-        return
+def needed_later(graphs: Sequence[set[Any]]) -> list[bool]:
+    """For each of some graphs that are gone through in turn: whether a later one shares a node."""
+    later: set[Any] = set()
+    result = []
+    for nodes in reversed(graphs):
+        result.append(not nodes.isdisjoint(later))
+        later |= nodes
+    return result[::-1]

@@ -1,17 +1,20 @@
 """What all critical-gradient optimizers share: a memory in front of a torch optimizer."""
 
 import operator
-from collections.abc import Callable, Iterable
-from copy import deepcopy
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT
 
-from cgtutor import _check, stack
-from cgtutor.memory import AGGREGATES, CriticalGradients, checked_state, norms, sum_of_norms
+from cgtutor import _check, _loading, _state
+from cgtutor._norms import norms, sum_of_norms
+from cgtutor.memory import AGGREGATES, CriticalGradients
+
+Aggr = Literal["sum", "mid", "mean"]
 
 #: How each hyperparameter is checked: those of the memory, and those of the torch optimizer.
 MEMORY: dict[str, Callable[..., Any]] = {
@@ -62,13 +65,13 @@ class CriticalGradientOptimizer(Optimizer):
     _known_good: dict[int, list[Any]]  # for each group, values that passed their checks
     _hyperparameters = MEMORY  #: those that are the memory's, with their checks
 
-    def __init__(self, params: Iterable[Any], memory: dict[str, Any], **base: Any) -> None:
+    def __init__(self, params: ParamsT, memory: dict[str, Any], **base: Any) -> None:
         memory = _checked(memory, self._hyperparameters)
         base = _checked(base, _BASE)
         # The torch optimizer's __init__ makes self.defaults of its own hyperparameters and
         # adds the groups at once, so these have to bring the memory's along.
         if not isinstance(params, Tensor):  # torch's own error for a bare tensor is clear
-            groups = list(params)
+            groups: list[Any] = list(params)
             if groups and not isinstance(groups[0], dict):
                 groups = [{"params": groups}]
             params = [{**memory, **g} if isinstance(g, dict) else g for g in groups]
@@ -82,10 +85,13 @@ class CriticalGradientOptimizer(Optimizer):
         """Add a group; what it leaves out has the value given to ``__init__``.
 
         Raises:
-            ValueError: a hyperparameter of the group is out of range; nothing was added.
+            ValueError: a hyperparameter of the group is out of range, or it holds a parameter
+                twice; nothing was added.
         """
         if isinstance(param_group, dict):
             param_group = _checked(param_group, {**_BASE, **self._hyperparameters})
+            if not isinstance(param_group["params"], (Tensor, set)):
+                param_group["params"] = _check.distinct("params", param_group["params"])
         super().add_param_group(param_group)
 
     @torch.no_grad()
@@ -118,8 +124,8 @@ class CriticalGradientOptimizer(Optimizer):
                 memory = self._memory(p, group)
                 todo.append((p, gradient, priority, memory))
                 aggregate = memory.aggregate(gradient, group["aggr"], group["kappa"])
-                if group.get("nesterov") and aggregate is gradient:
-                    aggregate = gradient.clone()  # torch's foreach form would write into it
+                if aggregate is gradient and (group.get("nesterov") or self._scaling()):
+                    aggregate = gradient.clone()  # torch's kernels would write into it
                 aggregates.append(aggregate)
 
         try:
@@ -134,31 +140,70 @@ class CriticalGradientOptimizer(Optimizer):
             memory.insert(priority, gradient)
             memory.fade()
             # Only now: torch takes a parameter whose state is empty for a new one.
-            self.state[p]["critical"] = memory.state
+            self.state[p].update(_state.as_lists(memory))
         return loss
 
     def memory(self, parameter: Tensor) -> CriticalGradients:
         """The memory of one parameter as it is now: its priorities, ages and counts.
 
-        Ask again after the next step: what this returns need not follow it.
+        A snapshot: it does not follow later steps, and whatever is done to it, the training
+        goes on as if nothing had happened.
 
         Raises:
             ValueError: this optimizer does not optimize ``parameter``.
         """
         for group in self.param_groups:
             if any(p is parameter for p in group["params"]):
-                return self._memory(parameter, group)
+                memory = self._memory(parameter, group)
+                memory.heap = [(prio, born, g.detach().clone()) for prio, born, g in memory.heap]
+                return memory
         shape = tuple(parameter.shape) if isinstance(parameter, Tensor) else None
         raise ValueError(
             "parameter must be one of the tensors that this optimizer optimizes, got "
             + (repr(parameter) if shape is None else f"another tensor, of shape {shape}")
         )
 
+    def state_dict(self) -> dict[str, Any]:
+        """The state as torch's: tensors and numbers, memories included.
+
+        For each parameter, beside the torch optimizer's entries, there are its
+        ``critical_gradients``, ``critical_priorities``, ``critical_births``,
+        ``critical_norms``, ``critical_counts``, ``critical_sum`` and ``critical_drift``, tensors
+        whose shapes depend on the parameter and on ``topC`` alone. Readable and GPU-efficient
+        optimizers save the same, so each loads what the other has saved. As in torch, tensors
+        may be those that the training goes on with: copy the dictionary
+        (``copy.deepcopy``) to keep it in memory while you train on.
+        """
+
+        def after(_: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+            """Put each memory into the form in which it is saved."""
+            state = dict(state_dict["state"])
+            for group, saved in zip(self.param_groups, state_dict["param_groups"]):
+                for p, key in zip(group["params"], saved["params"]):
+                    if _state.COUNTS in state.get(key, {}):
+                        self._check_memory_of(group)
+                        state[key] = {**state[key], **self._saved(p, group)}
+            groups = [self._saved_group(group) for group in state_dict["param_groups"]]
+            return {**state_dict, "state": state, "param_groups": groups}
+
+        # As a hook, before those of the user, which then find what is saved.
+        hook = self.register_state_dict_post_hook(after, prepend=True)
+        try:
+            with torch.no_grad():
+                return super().state_dict()
+        finally:
+            hook.remove()
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over a saved state, memories included; nothing is shared with ``state_dict``.
 
         The state of the torch optimizer of the same kind is taken too: its training goes on
-        here, with empty memories and the memory hyperparameters that this optimizer has.
+        here, with empty memories and the memory hyperparameters that this optimizer has. So are
+        checkpoints of version 0.1.0.
+
+        Torch's own checkpoint functions (``torch.distributed.checkpoint.state_dict``) let an
+        optimizer that has no state take one step with zero gradients first. Such gradients are
+        seen and rejected; loading a checkpoint overwrites that step altogether.
 
         Raises:
             ValueError: the groups are other groups or lack a hyperparameter that this kind of
@@ -166,43 +211,65 @@ class CriticalGradientOptimizer(Optimizer):
                 saved of a memory does not fit its parameter. Nothing was changed.
         """
         memories: dict[Tensor, dict[str, Any]] = {}
+        theirs: set[int] = set()  # the tensors of the caller
 
         def before(_: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
-            """Check all, and note the memories as they are: torch casts its copy to p's dtype."""
-            groups = []
+            """Check all and take the memories out: torch would cast them to p's dtype."""
+            groups, state = [], dict(state_dict["state"])
             for saved, group in zip(state_dict["param_groups"], self.param_groups):
                 groups.append(self._fitting(saved, group))
                 for key, p in zip(saved["params"], group["params"]):
-                    memory = state_dict["state"].get(key, {}).get("critical")
-                    if memory is not None:
-                        name = f"state_dict['state'][{key!r}]['critical']"
-                        memories[p] = self._loaded(name, memory, p, groups[-1])
+                    name = f"state_dict['state'][{key!r}]"
+                    content = _loading.loaded(name, state.get(key, {}), p)
+                    if content is not None:
+                        memories[p] = self._loaded(content, p, groups[-1])
+                        state[key] = _loading.without_memory(state[key])
             groups += state_dict["param_groups"][len(groups) :]  # too many: torch will say so
-            return {**state_dict, "param_groups": groups}
+            theirs.update(map(id, _loading.tensors(state)))
+            return {**state_dict, "state": state, "param_groups": groups}
 
         def after(_: Optimizer) -> None:
+            for p, state in self.state.items():
+                self.state[p] = _loading.copied(state, theirs)
             for p, memory in memories.items():
-                self.state[p]["critical"] = memory
+                self.state[p].update(memory)
 
         # As hooks, after the user's hooks that adapt the dictionary and before those that use
-        # what was loaded. Torch shares tensors with the dictionary, hence the copy.
+        # what was loaded. Torch shares tensors with the dictionary; what it shares is copied.
         hooks = [
             self.register_load_state_dict_pre_hook(before),
             self.register_load_state_dict_post_hook(after, prepend=True),
         ]
         try:
-            super().load_state_dict(deepcopy(state_dict))
+            with torch.no_grad():
+                super().load_state_dict(state_dict)
         finally:
             for hook in hooks:
                 hook.remove()
 
-    def _loaded(self, name: str, saved: Any, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
-        """A parameter's saved memory, checked, on its device (that of an _eff twin is taken)."""
-        if isinstance(saved, dict) and "ledger" in saved:
-            saved = stack.as_heap(stack.checked(name, saved, p))
-        memory = checked_state(name, saved, p)
-        memory["heap"] = [(prio, born, g.to(p.device)) for prio, born, g in memory["heap"]]
-        return memory
+    def _memory(self, p: Tensor, group: dict[str, Any]) -> CriticalGradients:
+        """The memory of a parameter; its entries are the state's own tensors."""
+        memory = CriticalGradients(group["topC"], group["decay"])
+        state = self.state.get(p, {})
+        return _state.from_lists(state, memory) if _state.COUNTS in state else memory
+
+    def _saved(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+        """What is saved of a parameter's memory."""
+        return _state.stacked(self._memory(p, group), p)
+
+    def _saved_group(self, group: dict[str, Any]) -> dict[str, Any]:
+        """What is saved of a group."""
+        return group
+
+    def _loaded(self, content: _state.Content, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        """A parameter's memory, in the form that it has in the state, from what was saved."""
+        memory = CriticalGradients(group["topC"], group["decay"])
+        memory.heap = [
+            (priority, born, row.detach().to(p.device, copy=True))
+            for priority, born, row in content.kept()
+        ]
+        memory.seen, memory.inserted = content.seen, content.inserted
+        return _state.as_lists(memory)
 
     def _fitting(self, saved: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
         """A saved group, completed and checked to be one of this kind of optimizer's.
@@ -242,9 +309,11 @@ class CriticalGradientOptimizer(Optimizer):
             _checked({k: group[k] for k in self._hyperparameters}, self._hyperparameters)
             self._known_good[id(group)] = values
 
-    def _memory(self, p: Tensor, group: dict[str, Any]) -> CriticalGradients:
-        state = self.state.get(p, {}).get("critical")
-        return CriticalGradients(group["topC"], group["decay"], state)
+    def _scaling(self) -> dict[str, Tensor]:
+        """What a GradScaler, or whoever acts as one, has set: torch's fused kernels heed it."""
+        return {
+            k: v for k in ("grad_scale", "found_inf") if (v := getattr(self, k, None)) is not None
+        }
 
     def _base_step(self) -> None:
         """The torch optimizer's ``step``, without the hooks that our own step has run."""

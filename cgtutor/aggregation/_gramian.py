@@ -2,14 +2,14 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cgtutor.aggregation.vaccine import Array
+from cgtutor.aggregation._vaccine import Array
 
 #: Columns that are multiplied in one go for a Gramian, and for a weighted sum.
 _COLUMNS, _COLUMNS_OF_SUM = 1024, 4096
@@ -17,9 +17,58 @@ _COLUMNS, _COLUMNS_OF_SUM = 1024, 4096
 _SMALL = 4096
 
 
+def gramian(jacobians: Iterable[Tensor]) -> Tensor:
+    """Dot products of the task gradients that some Jacobians hold together.
+
+    Args:
+        jacobians: Of a group of parameters, such as ``[p.jac for p in group]``: each of shape
+            (T, …), floating-point, or complex where a parameter is.
+
+    Returns:
+        Shape (T, T), float64, on the CPU.
+
+    Raises:
+        ValueError: There is no Jacobian, one is not such a tensor, or numbers of rows differ.
+
+    >>> gramian([torch.tensor([[3.0, 0.0], [1.0, 2.0]]), torch.tensor([4.0, 0.0])])
+    tensor([[25.,  3.],
+            [ 3.,  5.]], dtype=torch.float64)
+    """
+    parts = list(jacobians)
+    for i, part in enumerate(parts):
+        if not isinstance(part, Tensor):
+            raise ValueError(f"jacobians[{i}] must be a tensor, got {part!r}")
+        kind = part.is_floating_point() or part.is_complex()
+        if not kind or part.ndim == 0 or len(part) != len(parts[0]):
+            rows = len(parts[0]) if i else "T"
+            raise ValueError(
+                f"jacobians[{i}] must be a floating-point tensor of shape ({rows}, ...), got shape "
+                f"{tuple(part.shape)}, {part.dtype}"
+            )
+    if not parts:
+        raise ValueError("jacobians must hold at least one tensor, got none")
+    return torch.from_numpy(Jacobians(parts, sizes=[len(parts)]).gramians()[0])
+
+
 def as_matrix(jacobian: Tensor) -> Tensor:
-    """Shape (T, …) as (T, N)."""
+    """Shape (T, …) as (T, N), all real: a complex number is a pair of real ones."""
+    if jacobian.is_complex():
+        jacobian = torch.view_as_real(jacobian.resolve_conj())
     return jacobian.flatten(1) if jacobian.ndim > 1 else jacobian.unsqueeze(1)
+
+
+def as_row(vector: Tensor, jacobian: Tensor) -> Tensor:
+    """A vector of length N, made from the rows of :func:`as_matrix`, in the shape of a row."""
+    shape = jacobian.shape[1:]
+    if jacobian.is_complex():  # of its own: a view would have to begin at an even place
+        return torch.view_as_complex(vector.clone().view(*shape, 2))
+    return vector.view(shape)
+
+
+def common_dtype(tensors: Iterable[Tensor]) -> torch.dtype:
+    """The real dtype that holds what each of these does: of complex numbers the parts."""
+    dtypes = [tensor.dtype.to_real() for tensor in tensors]
+    return functools.reduce(torch.promote_types, dtypes)
 
 
 def _without_autocast(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,7 +94,7 @@ class Jacobians:
     takes less time than torch to begin with something small.
 
     Args:
-        jacobians: P tensors of shape (T, …), floating-point.
+        jacobians: P tensors of shape (T, …), floating-point or complex.
         precise: ``False`` for products in the Jacobians' own precision (half precision: in
             float32), as other implementations have them.
         sizes: How many Jacobians one after the other make a group, for each of B groups; by
@@ -59,7 +108,7 @@ class Jacobians:
         sizes: Sequence[int] | None = None,
     ) -> None:
         self._sizes = [1] * len(jacobians) if sizes is None else list(sizes)
-        self._shapes = [jacobian.shape[1:] for jacobian in jacobians]
+        self._jacobians = jacobians
         self._matrices = [as_matrix(jacobian.detach()) for jacobian in jacobians]
         self._precise = precise
         widths = [matrix.shape[1] for matrix in self._matrices]
@@ -121,7 +170,7 @@ class Jacobians:
                 sums = torch.from_numpy(np.einsum("tn,tn->n", spread, self._joined))
             dtypes = {self._matrices[p].dtype for p in self._small}
             mixed = len(dtypes) > 1
-            parts = (sums if mixed else sums.to(dtypes.pop())).split(self._widths)
+            parts = torch.split(sums if mixed else sums.to(dtypes.pop()), self._widths)
             for p, part in zip(self._small, parts):
                 result[p] = part.to(self._matrices[p].dtype) if mixed else part
         moved: dict[torch.device, Tensor] = {}  # the weights, once to each device
@@ -130,7 +179,7 @@ class Jacobians:
             if matrix.device not in moved:
                 moved[matrix.device] = _on(matrix.device, weights)
             result[p] = _combine(moved[matrix.device][p], matrix)
-        return [total.view(shape) for total, shape in zip(result, self._shapes)]
+        return [as_row(total, jacobian) for total, jacobian in zip(result, self._jacobians)]
 
 
 def _on(device: torch.device, weights: Array) -> Tensor:
@@ -140,7 +189,7 @@ def _on(device: torch.device, weights: Array) -> Tensor:
 
 def _combine(weights: Tensor, matrix: Tensor) -> Tensor:
     if matrix.dtype in (torch.float16, torch.bfloat16):  # which weights may not fit into
-        pieces = matrix.split(_COLUMNS_OF_SUM * 256, dim=1)
+        pieces = torch.split(matrix, _COLUMNS_OF_SUM * 256, dim=1)
         return torch.cat([_combine(weights, piece.float()).to(piece.dtype) for piece in pieces])
     vector = weights.to(matrix.dtype)
     tasks, columns = matrix.shape
@@ -148,7 +197,7 @@ def _combine(weights: Tensor, matrix: Tensor) -> Tensor:
         return vector @ matrix
     # a product of a vector and a matrix runs on one core, a batch of products on all
     whole = columns - columns % _COLUMNS_OF_SUM
-    chunks = matrix[:, :whole].unflatten(1, (-1, _COLUMNS_OF_SUM)).transpose(0, 1)
+    chunks = torch.unflatten(matrix[:, :whole], 1, (-1, _COLUMNS_OF_SUM)).transpose(0, 1)
     result = matrix.new_empty(columns)
     torch.bmm(
         vector.expand(len(chunks), 1, tasks),
@@ -171,7 +220,7 @@ def _product(matrix: Tensor) -> Tensor:
     whole = columns - columns % _COLUMNS
     parts = []
     if whole:
-        chunks = matrix[:, :whole].unflatten(1, (-1, _COLUMNS)).transpose(0, 1)
+        chunks = torch.unflatten(matrix[:, :whole], 1, (-1, _COLUMNS)).transpose(0, 1)
         parts.append(torch.bmm(chunks, chunks.mT).to(device).sum(0, dtype=torch.float64))
     if whole < columns or not whole:
         rest = matrix[:, whole:].to(device, torch.float64)

@@ -5,44 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-
-def tensor_list(
-    name: str, value: Iterable[Tensor] | Tensor, may_be_empty: bool = False
-) -> list[Tensor]:
-    """One tensor or several as a list without repetitions.
-
-    Raises:
-        ValueError: There is none, or something else than a tensor among them.
-    """
-    if not isinstance(value, Iterable):
-        raise ValueError(f"{name} must be a tensor or several, got {value!r}")
-    tensors = [value] if isinstance(value, Tensor) else list(value)
-    for i, tensor in enumerate(tensors):
-        if not isinstance(tensor, Tensor):
-            raise ValueError(f"{name}[{i}] must be a tensor, got {tensor!r}")
-    if not tensors and not may_be_empty:
-        raise ValueError(f"{name} must hold at least one tensor, got none (a used-up iterator?)")
-    return list(dict.fromkeys(tensors))
-
-
-def check_accepts(name: str | Sequence[str], tensors: Sequence[Tensor]) -> None:
-    """Raise a ValueError for the first tensor that cannot have a ``.grad`` or ``.jac``.
-
-    Args:
-        name: Of the argument that holds the tensors, or one for each tensor.
-        tensors: The tensors.
-    """
-    for i, tensor in enumerate(tensors):
-        if not tensor.requires_grad:
-            raise ValueError(
-                f"{_called(name, i)} must require gradients, got a frozen tensor of shape "
-                f"{tuple(tensor.shape)}: leave it out, or unfreeze it before the forward pass"
-            )
-        if not (tensor.is_leaf or tensor.retains_grad):
-            raise ValueError(
-                f"{_called(name, i)} must be a leaf, such as a parameter, or have had "
-                f"retain_grad() called, got an intermediate tensor of shape {tuple(tensor.shape)}"
-            )
+from cgtutor.autojac._arguments import called, check_accepts, check_dense
 
 
 def check_jacobians(name: str | Sequence[str], tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -61,20 +24,22 @@ def check_jacobians(name: str | Sequence[str], tensors: Sequence[Tensor]) -> lis
         jacobian = getattr(tensor, "jac", None)
         if jacobian is None:
             raise ValueError(
-                f"{_called(name, i)}.jac must be a Jacobian, got none for the tensor of shape "
+                f"{called(name, i)}.jac must be a Jacobian, got none for the tensor of shape "
                 f"{tuple(tensor.shape)}: backward or mtl_backward has to be called first (with "
                 "shared_params= if the features may not depend on it), and once for each "
                 "jac_to_grad, which uses Jacobians up unless retain_jac=True"
             )
-        if not isinstance(jacobian, Tensor) or not jacobian.is_floating_point():
-            raise ValueError(
-                f"{_called(name, i)}.jac must be a floating-point tensor, got {jacobian!r}"
-            )
+        kind = "complex" if tensor.is_complex() else "floating-point"
+        if not isinstance(jacobian, Tensor) or not (
+            jacobian.is_complex() if tensor.is_complex() else jacobian.is_floating_point()
+        ):
+            raise ValueError(f"{called(name, i)}.jac must be a {kind} tensor, got {jacobian!r}")
+        check_dense(f"{called(name, i)}.jac", jacobian)
         rows = (result[0] if result else jacobian).shape[:1]
         if jacobian.ndim == 0 or jacobian.shape != (*rows, *tensor.shape):
             expected = ", ".join(map(str, [*(rows or "T"), *tensor.shape]))
             raise ValueError(
-                f"{_called(name, i)}.jac must have shape ({expected}), one row for each task, got "
+                f"{called(name, i)}.jac must have shape ({expected}), one row for each task, got "
                 f"{tuple(jacobian.shape)}"
             )
         result.append(jacobian)
@@ -85,15 +50,13 @@ def check_rows(name: str, tensors: Sequence[Tensor], rows: int) -> None:
     """Raise a ValueError for a ``.jac`` to which one of so many rows cannot be added."""
     for i, tensor in enumerate(tensors):
         old = getattr(tensor, "jac", None)
-        if old is not None and tuple(old.shape) != (rows, *tensor.shape):
+        shape = getattr(old, "shape", None)
+        if old is not None and shape != (rows, *tensor.shape):
+            got = repr(old) if shape is None else tuple(shape)
             raise ValueError(
                 f"{name}[{i}].jac must have shape {(rows, *tensor.shape)} for another Jacobian to "
-                f"be added to it, got {tuple(old.shape)}: use it up with jac_to_grad, or delete it"
+                f"be added to it, got {got}: use it up with jac_to_grad, or delete it"
             )
-
-
-def _called(name: str | Sequence[str], i: int) -> str:
-    return f"{name}[{i}]" if isinstance(name, str) else name[i]
 
 
 def add_to_jac(
