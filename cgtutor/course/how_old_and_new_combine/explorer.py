@@ -1,6 +1,7 @@
 """Explorers about how old and new gradients combine."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import ipywidgets
 from torch.optim import SGD
@@ -17,7 +18,9 @@ from cgtutor.optim import SGD_C
 def rules_explorer(steps: int = 60) -> Explorer:
     """SGD, SGD with twice the learning rate and SGD_C, by κ, rule, surface and start."""
 
-    def draw(kappa: float, rule: str, surface: str, start: str) -> Picture:
+    def draw(
+        kappa: float, rule: Literal["sum", "mid", "mean"], surface: str, start: str
+    ) -> Picture:
         chosen = SURFACES[surface]
         rate = chosen.rate
         optimizers: Mapping[str, Build] = {

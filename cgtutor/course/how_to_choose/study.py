@@ -4,7 +4,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -114,7 +114,7 @@ def age_shares(ages: Sequence[int]) -> dict[str, float]:
 
 
 def memories(
-    topCs: Iterable[int], decays: Iterable[float], aggr: str = "mean"
+    topCs: Iterable[int], decays: Iterable[float], aggr: Literal["sum", "mid", "mean"] = "mean"
 ) -> dict[str, MakeOptimizer]:
     """How to build ``Adam_C_eff`` with each setting, by name, for :func:`.sweep`.
 
