@@ -72,7 +72,7 @@ def train_together(
         lr: learning rates, shape (R,).
         rule: the optimizer of all runs.
         epochs: passes over the samples.
-        seed: of the order of the samples, drawn anew for each epoch and the same in all runs;
+        seed: of the order of the samples, redrawn for each epoch and the same in all runs;
             by default they come as they stand, in every epoch.
         step_lengths: whether to measure the steps.
     """

@@ -20,7 +20,7 @@ def points(shape: str, noise: float = 0.0, seed: int = 0) -> tuple[Part, Part]:
     Args:
         shape: one of :data:`SHAPES`, scikit-learn's ``make_moons``, ``make_blobs`` and
             ``make_classification`` with two features.
-        noise: share of the training labels that are drawn anew, by a coin.
+        noise: share of the training labels that are redrawn, by a coin.
         seed: of points and labels.
     """
     count = 1100
@@ -66,7 +66,7 @@ def boundary(
 
     Args:
         shape: one of :data:`SHAPES`.
-        noise: share of the training labels that are drawn anew.
+        noise: share of the training labels that are redrawn.
         rule: the optimizer.
         lr: its learning rate.
         hidden: number of hidden units; 0 for logistic regression.

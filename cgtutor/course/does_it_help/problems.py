@@ -51,7 +51,7 @@ class Setting(NamedTuple):
     """How hard the points are to learn.
 
     Attributes:
-        noise: share of the labels that are drawn anew, by a coin: half of these stay right.
+        noise: share of the labels that are redrawn, by a coin: half of these stay right.
         minority: share of the smaller class, up to 0.5.
         separation: of the classes: half the side of the hypercube on whose corners they lie.
     """
@@ -130,7 +130,7 @@ def fair_problem(
 
 
 def noisy_labels(y: Array, noise: float, seed: int) -> Array:
-    """Labels of which a share is drawn anew, by a coin: half of these stay right."""
+    """Labels of which a share is redrawn, by a coin: half of these stay right."""
     generator = np.random.default_rng(seed)
     redrawn = generator.random(len(y)) < noise
     return np.where(redrawn, generator.integers(0, 2, len(y)), y)

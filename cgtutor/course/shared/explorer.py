@@ -31,7 +31,7 @@ def slider(
 
 
 class Explorer(ipywidgets.VBox):
-    """Sliders above a figure that is drawn anew whenever one of them moves.
+    """Sliders above a figure that is redrawn whenever one of them moves.
 
     Where no kernel runs (a static page, a printed notebook) the figure of the moment stays
     visible as a plain picture. Its alternative text is the figure's.
