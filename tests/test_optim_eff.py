@@ -145,10 +145,10 @@ def test_both_paths_are_the_readable_twin(eff, path, aggr, synced, dtype):
             )
 
 
-def offered_both_ways(priorities, topC, decay, rows=2):
+def offered_both_ways(priorities, topC, decay, rows=2, dtype=torch.float32):
     """Offer gradients of these priorities to memories, by heap and by tensors; yield both."""
     group = {"topC": topC, "decay": decay, "buffer_dtype": None}
-    p = torch.zeros(2)
+    p = torch.zeros(2, dtype=dtype)
     here = [_rows.in_python(_rows.empty(p, topC, p.dtype)) for _ in range(rows)]
     there = [_rows.empty(p, topC, p.dtype) for _ in range(rows)]
     for memory in here:
@@ -195,10 +195,11 @@ def test_the_bound_on_the_sums_error_grows_with_what_is_evicted():
 
 
 def test_the_default_dtype_does_not_matter(path):
-    """In float16, half a unit of roundoff would be zero, and no sum ever stale."""
+    """In float16, a unit of float64's roundoff would be zero, and no sum ever stale."""
     torch.set_default_dtype(torch.float16)
-    list_of = list(offered_both_ways([1e6, 1.0, 1.0], topC=1, decay=0.0, rows=1))
-    assert [choice.stale.item() for _, choice, *_ in list_of] == [False, True, False]
+    options = {"topC": 1, "decay": 0.0, "rows": 1, "dtype": torch.float64}
+    steps = list(offered_both_ways([1e14, 1.0, 1.0], **options))
+    assert [choice.stale.item() for _, choice, *_ in steps] == [False, True, False]
     p = torch.nn.Parameter(torch.zeros(3, dtype=torch.float32))
     optimizer = SGD_C_eff([p], lr=0.1, topC=2, decay=0.5, aggr="mean")
     for size in (1e6, 1.0, 3.0, 2.0):
