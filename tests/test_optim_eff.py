@@ -359,6 +359,20 @@ def test_a_sum_that_would_overflow(path):
     assert len(optimizer.memory(p)) == 1
 
 
+@pytest.mark.parametrize("kappa", [0.0, 1.0])
+def test_scaled_steps_leave_the_gradient_alone(path, kappa):
+    """Torch's fused kernels write back what they have unscaled."""
+    p = torch.nn.Parameter(torch.zeros(3))
+    optimizer = SGD_C_eff([p], lr=1.0, kappa=kappa, fused=True, decay=1)
+    optimizer.grad_scale, optimizer.found_inf = torch.tensor(2.0), torch.tensor(0.0)
+    for _ in range(2):
+        p.grad = torch.full((3,), 4.0)
+        optimizer.step()
+        assert p.grad.tolist() == [4, 4, 4]
+    assert [g.tolist() for g in optimizer.memory(p).gradients] == [[4, 4, 4]] * 2
+    assert p.tolist() == [-4 - 2 * kappa] * 3
+
+
 def test_float64_with_rows_of_less(path):
     """The gradient at hand keeps all its digits."""
     p = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
