@@ -110,9 +110,9 @@ def test_same_as_the_readable_twin(ties, case):
         ours, theirs = built
         flat = [p for group in ps for p in group]
         if ties:
-            fed = list(tied(flat, 60, seed, case["missing"]))
+            fed = list(tied(flat, 24, seed, case["missing"]))
         else:
-            fed = gradients(flat, 60, seed, case["missing"])
+            fed = gradients(flat, 24, seed, case["missing"])
         for grads in fed:
             mine, others = run(ours, [grads])[0], run(theirs, [grads])[0]
             for p, q in zip(params_of(ours), params_of(theirs)):
@@ -133,7 +133,7 @@ def test_same_as_the_readable_twin(ties, case):
 def test_both_paths_are_the_readable_twin(eff, path, aggr, synced, dtype):
     ps = parameters([(3, 4), (5,), (), (40, 50)], dtype)
     options = {"topC": 3, "decay": 0.9, "aggr": aggr, "synced": synced, "kappa": 0.7, "lr": 0.01}
-    for fed in (gradients(ps, 60, missing=0.2), list(tied(ps, 60, 3, 0.2))):
+    for fed in (gradients(ps, 24, missing=0.2), list(tied(ps, 24, 3, 0.2))):
         ours, theirs = twin(eff, ps, **options), twin(TWINS[eff], ps, **options)
         tolerance = 1e-4 if dtype == torch.float32 else 1e-11
         torch.testing.assert_close(run(ours, fed), run(theirs, fed), rtol=tolerance, atol=tolerance)
