@@ -84,6 +84,23 @@ def test_load_shares_nothing_with_the_dict(optimizer_class):
     assert_equal(saved, kept)
 
 
+def test_load_shares_nothing_at_any_depth(optimizer_class):
+    """Not what a user added to a parameter's state either, nor what belongs to no parameter."""
+    w, optimizer = small(optimizer_class)
+    feed(w, optimizer, [1, 2])
+    saved = optimizer.state_dict()
+    mine = [torch.ones(2, dtype=torch.float64) for _ in range(3)]
+    saved["state"][0]["extra"] = [mine[0], (mine[1], 7)]
+    saved["state"]["nobody"] = {"extra": mine[2], "count": 3}
+    optimizer.load_state_dict(saved)
+    listed, (nested, number) = optimizer.state[w]["extra"]
+    others = optimizer.state["nobody"]
+    assert (number, others["count"]) == (7, 3)
+    for loaded, given in zip((listed, nested, others["extra"]), mine):
+        loaded.zero_()
+        assert given.tolist() == [1, 1]
+
+
 def shapes(optimizer):
     """The form of what is saved of each memory."""
     return [
@@ -165,7 +182,7 @@ def test_resume_with(optimizer_class, case, tmp_path):
     kind, options = OPTIONS[case]
     if "buffer_dtype" in options and optimizer_class not in TWINS:
         pytest.skip("the readable optimizers keep gradients as they are")
-    ps = parameters([(3, 4), (5,), ()], **kind)
+    ps = parameters([(3, 4), (5,), (), (2, 0)], **kind)
     fed = gradients(ps, steps=20, missing=0.1)
 
     def made(ps):
@@ -494,6 +511,8 @@ def storage(tensor):
 def test_bytes_of_a_load(optimizer_class, source, dtype, monkeypatch):
     """One copy of the state, and hardly more, on top of what is there."""
     monkeypatch.setattr(_rows, "_PART", 2**10)
+    # a deep copy is made below the level at which these bytes are counted
+    monkeypatch.setattr(torch.Tensor, "__deepcopy__", lambda tensor, memo: tensor.clone())
     others = {**TWINS, **{readable: eff for eff, readable in TWINS.items()}}
     p = torch.nn.Parameter(torch.zeros(20_000, dtype=dtype))
     first = (others[optimizer_class] if source == "its twin" else optimizer_class)([p], topC=4)

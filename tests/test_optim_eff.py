@@ -110,9 +110,9 @@ def test_same_as_the_readable_twin(ties, case):
         ours, theirs = built
         flat = [p for group in ps for p in group]
         if ties:
-            fed = list(tied(flat, 60, seed, case["missing"]))
+            fed = list(tied(flat, 24, seed, case["missing"]))
         else:
-            fed = gradients(flat, 60, seed, case["missing"])
+            fed = gradients(flat, 24, seed, case["missing"])
         for grads in fed:
             mine, others = run(ours, [grads])[0], run(theirs, [grads])[0]
             for p, q in zip(params_of(ours), params_of(theirs)):
@@ -133,7 +133,7 @@ def test_same_as_the_readable_twin(ties, case):
 def test_both_paths_are_the_readable_twin(eff, path, aggr, synced, dtype):
     ps = parameters([(3, 4), (5,), (), (40, 50)], dtype)
     options = {"topC": 3, "decay": 0.9, "aggr": aggr, "synced": synced, "kappa": 0.7, "lr": 0.01}
-    for fed in (gradients(ps, 60, missing=0.2), list(tied(ps, 60, 3, 0.2))):
+    for fed in (gradients(ps, 24, missing=0.2), list(tied(ps, 24, 3, 0.2))):
         ours, theirs = twin(eff, ps, **options), twin(TWINS[eff], ps, **options)
         tolerance = 1e-4 if dtype == torch.float32 else 1e-11
         torch.testing.assert_close(run(ours, fed), run(theirs, fed), rtol=tolerance, atol=tolerance)
@@ -145,10 +145,10 @@ def test_both_paths_are_the_readable_twin(eff, path, aggr, synced, dtype):
             )
 
 
-def offered_both_ways(priorities, topC, decay, rows=2):
+def offered_both_ways(priorities, topC, decay, rows=2, dtype=torch.float32):
     """Offer gradients of these priorities to memories, by heap and by tensors; yield both."""
     group = {"topC": topC, "decay": decay, "buffer_dtype": None}
-    p = torch.zeros(2)
+    p = torch.zeros(2, dtype=dtype)
     here = [_rows.in_python(_rows.empty(p, topC, p.dtype)) for _ in range(rows)]
     there = [_rows.empty(p, topC, p.dtype) for _ in range(rows)]
     for memory in here:
@@ -195,10 +195,11 @@ def test_the_bound_on_the_sums_error_grows_with_what_is_evicted():
 
 
 def test_the_default_dtype_does_not_matter(path):
-    """In float16, half a unit of roundoff would be zero, and no sum ever stale."""
+    """In float16, a unit of float64's roundoff would be zero, and no sum ever stale."""
     torch.set_default_dtype(torch.float16)
-    list_of = list(offered_both_ways([1e6, 1.0, 1.0], topC=1, decay=0.0, rows=1))
-    assert [choice.stale.item() for _, choice, *_ in list_of] == [False, True, False]
+    options = {"topC": 1, "decay": 0.0, "rows": 1, "dtype": torch.float64}
+    steps = list(offered_both_ways([1e14, 1.0, 1.0], **options))
+    assert [choice.stale.item() for _, choice, *_ in steps] == [False, True, False]
     p = torch.nn.Parameter(torch.zeros(3, dtype=torch.float32))
     optimizer = SGD_C_eff([p], lr=0.1, topC=2, decay=0.5, aggr="mean")
     for size in (1e6, 1.0, 3.0, 2.0):
@@ -356,6 +357,20 @@ def test_a_sum_that_would_overflow(path):
         optimizer.step()
     assert p.isfinite().all()
     assert len(optimizer.memory(p)) == 1
+
+
+@pytest.mark.parametrize("kappa", [0.0, 1.0])
+def test_scaled_steps_leave_the_gradient_alone(path, kappa):
+    """Torch's fused kernels write back what they have unscaled."""
+    p = torch.nn.Parameter(torch.zeros(3))
+    optimizer = SGD_C_eff([p], lr=1.0, kappa=kappa, fused=True, decay=1)
+    optimizer.grad_scale, optimizer.found_inf = torch.tensor(2.0), torch.tensor(0.0)
+    for _ in range(2):
+        p.grad = torch.full((3,), 4.0)
+        optimizer.step()
+        assert p.grad.tolist() == [4, 4, 4]
+    assert [g.tolist() for g in optimizer.memory(p).gradients] == [[4, 4, 4]] * 2
+    assert p.tolist() == [-4 - 2 * kappa] * 3
 
 
 def test_float64_with_rows_of_less(path):

@@ -6,9 +6,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from torch.optim.optimizer import ParamsT
 
 import cgtutor
+from cgtutor.optim._docs import documented
 
 MODULES = ["aggregation", "autojac", "grouping", "optim", "optim_eff", "streaming"]
 
@@ -74,6 +76,12 @@ def test_types_are_spelled_out(optimizer_class):
     parameters = inspect.signature(optimizer_class, eval_str=True).parameters
     assert parameters["aggr"].annotation.__args__ == ("sum", "mid", "mean")
     assert parameters["params"].annotation == ParamsT
+
+
+def test_a_class_without_a_docstring_stays_as_it_is():
+    bare = type("Bare", (torch.optim.SGD,), {})
+    assert documented(bare) is bare
+    assert bare.__doc__ is None
 
 
 def test_without_docstrings():
