@@ -8,7 +8,7 @@ from cgtutor.aggregation import GradVac
 from cgtutor.course.shared.tasks import plane
 
 #: The guard follows no target beyond this cosine, whose sine is 0.001.
-HIGHEST_TARGET = math.sqrt(1 - 1e-5)
+HIGHEST_TARGET = math.sqrt(1 - 1e-6)
 
 
 class Trace(NamedTuple):
