@@ -1,8 +1,7 @@
 """A reader's browser: notebooks with an explorer run in JupyterLab, and obey the keyboard.
 
-Two of them, since each takes a minute: one whose explorer shows what the notebook has measured, and
-one whose explorer computes all that it shows. ``BROWSER_NOTEBOOKS=all`` tries every one, as the
-weekly workflow does. Skipped where there is no Chromium (Debian's package is called chromium).
+Two of them, since each takes a minute: those that run the fastest, which have sliders, a checkbox
+and a menu. ``BROWSER_NOTEBOOKS=all`` tries every one, as the weekly workflow does. Skipped where there is no Chromium (Debian's package is called chromium).
 """
 
 import json
@@ -28,7 +27,7 @@ EXPLORERS = [
 OPENED = [
     path
     for path in EXPLORERS
-    if path.stem[:2] in ("01", "09") or os.environ.get("BROWSER_NOTEBOOKS") == "all"
+    if path.stem[:2] in ("07", "09") or os.environ.get("BROWSER_NOTEBOOKS") == "all"
 ]
 
 SETTINGS = {
