@@ -1,7 +1,8 @@
 """A reader's browser: notebooks with an explorer run in JupyterLab, and obey the keyboard.
 
 Two of them, since each takes a minute: those that run the fastest, which have sliders, a checkbox
-and a menu. ``BROWSER_NOTEBOOKS=all`` tries every one, as the weekly workflow does. Skipped where there is no Chromium (Debian's package is called chromium).
+and a menu. ``BROWSER_NOTEBOOKS=all`` tries every one, as the weekly workflow does. Skipped where
+there is no Chromium (Debian's package is called chromium).
 """
 
 import json
