@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from cgtutor import aggregation as aggregation
     from cgtutor import autojac as autojac
     from cgtutor import grouping as grouping
+    from cgtutor import memory as memory
     from cgtutor import optim as optim
     from cgtutor import optim_eff as optim_eff
     from cgtutor import streaming as streaming
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["SGD_C", "AdamW_C", "Adam_C", "CriticalGradients", "GradVac", "RMSprop_C"]
 __version__ = "0.1.0"
 
-_MODULES = ("aggregation", "autojac", "grouping", "optim", "optim_eff", "streaming")
+_MODULES = ("aggregation", "autojac", "grouping", "memory", "optim", "optim_eff", "streaming")
 
 #: Where each name comes from. Nothing is imported before it is used.
 _HOME = {

@@ -21,12 +21,12 @@ from cgtutor._state import (
     sum_dtype,
 )
 
-#: What version 0.1.0 saved everything under.
+#: What checkpoints of the first form kept everything under.
 _OLD = "critical"
 
 
 def loaded(name: str, saved: dict[str, Any], p: Tensor) -> Content | None:
-    """What was saved of a parameter's memory, in this form or in one of version 0.1.0.
+    """What was saved of a parameter's memory, in this form or in the first one.
 
     Args:
         name: what errors call ``saved``.
@@ -191,11 +191,11 @@ def _refuse(name: str, takes: str, value: object) -> None:
     raise ValueError(f"{name} must hold {takes}, got {value!r:.200}")
 
 
-# --------------------------------------------------------------- checkpoints of 0.1.0
+# --------------------------------------------------------------- checkpoints of the first form
 
 
 def _of_version_0_1_0(name: str, saved: Any) -> tuple[Content, Sequence[str]]:
-    """The content of a memory that version 0.1.0 saved, and what that called the parts of it.
+    """The content of a memory in the first form, and what that called the parts of it.
 
     The readable optimizers saved ``heap``, a list of (priority, born, gradient), ``seen`` and
     ``accepted``; the others ``gradients``, ``sum`` and ``ledger``, which had (priority, born,

@@ -5,15 +5,15 @@ Optimizers for Deep Learning*, ICLR 2022, arXiv:2106.10708, Section 3):
 
 1. a gradient's *priority* is its norm, or the sum of the norms of all gradients in its
    parameter group (``synced``);
-2. a memory with room inserts every gradient; a full one inserts a gradient only if its
-   priority is larger than the smallest stored one, and evicts the gradient that has that one;
+2. a memory with room inserts a gradient; a full one inserts it only if its priority is larger
+   than the smallest stored one, and evicts the gradient with that smallest priority;
 3. after each step every stored priority (never a stored gradient) *decays*: it is multiplied
-   by ``decay``, so that what was large long ago gives way in time;
-4. the optimizer steps along an *aggregate* of the gradient at hand and those remembered.
+   by ``decay``, so that what was large long ago can be evicted in time;
+4. the optimizer steps along an *aggregate* of the current gradient and those remembered.
 
-Two kinds of gradient are rejected whatever the memory holds: one whose priority is not finite,
-because a NaN or an Inf would stay for many steps, and one whose priority is zero, because it
-says nothing and would only take the place of one that does.
+Two kinds of gradient are always rejected, even where there is room: one whose priority is not
+finite, because a NaN or an Inf would stay for many steps, and one whose priority is zero,
+because it has no information and would only fill a slot.
 
 Try it by hand with room for two, halving the priorities after each step. Which two of the
 norms 4, 1, 3, 0.2 are left at the end?
@@ -189,7 +189,7 @@ class CriticalGradients:
 
     @property
     def rejected(self) -> int:
-        """How many were rejected, for a priority too small or not finite."""
+        """How many were rejected, for a priority too small, zero or not finite."""
         return self.seen - self.inserted
 
     @property

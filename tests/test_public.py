@@ -12,7 +12,7 @@ from torch.optim.optimizer import ParamsT
 import cgtutor
 from cgtutor.optim._docs import documented
 
-MODULES = ["aggregation", "autojac", "grouping", "optim", "optim_eff", "streaming"]
+MODULES = ["aggregation", "autojac", "grouping", "memory", "optim", "optim_eff", "streaming"]
 
 
 def python(program, *options):

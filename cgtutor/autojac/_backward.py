@@ -48,7 +48,7 @@ def backward(
     they store, or ``retain_grad()`` on such a tensor, cannot be used later; with
     ``parallel_chunk_size=1`` it can. What cannot be vectorised (what ``torch.compile`` has
     compiled, sparse embeddings, checkpoints with dropout, functions that call ``.item()``) goes
-    through plain passes, and a ``UserWarning`` says so once. No node of the graph runs twice.
+    through plain passes, and a ``UserWarning`` says so once. No node runs twice for one row.
 
     Raises:
         ValueError: There is nothing to differentiate; an input is frozen, sparse or no leaf;

@@ -199,7 +199,7 @@ class CriticalGradientOptimizer(Optimizer):
 
         The state of the torch optimizer of the same kind is taken too: its training goes on
         here, with empty memories and the memory hyperparameters that this optimizer has. So are
-        checkpoints of version 0.1.0.
+        checkpoints of the first form, which kept everything under the key ``critical``.
 
         Torch's own checkpoint functions (``torch.distributed.checkpoint.state_dict``) let an
         optimizer that has no state take one step with zero gradients first. Such gradients are

@@ -1,10 +1,9 @@
 """SGD_C_eff, RMSprop_C_eff, Adam_C_eff and AdamW_C_eff: the same numbers, faster.
 
 Each is the twin of a class in :mod:`cgtutor.optim` and computes the same for the same
-hyperparameters; by default it keeps more gradients for longer and adds their mean
-(``topC=20, decay=0.99, aggr="sum"``), as the ``_eff`` classes of the authors' package
-``cgoptimizer`` do, whatever ``aggr`` and ``kappa`` say. A checkpoint of either can be loaded
-into the other.
+hyperparameters. Only the defaults differ: ``topC=20, decay=0.99, aggr="sum"``. (In the authors'
+package ``cgoptimizer`` the ``_eff`` classes always add the mean, whatever ``aggr`` and ``kappa``
+say; here both count.) A checkpoint of either can be loaded into the other.
 
 What is different is where the memory lies: the kept gradients of a
 parameter are the rows of one tensor, with a running sum, so that an aggregate costs the same for
