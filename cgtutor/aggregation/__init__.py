@@ -8,7 +8,7 @@ from cgtutor.aggregation._base import Aggregator, Mean, Sum
 from cgtutor.aggregation._gradvac import GradVac, GramianWeightedAggregator, PCGrad
 from cgtutor.aggregation._gramian import gramian
 from cgtutor.aggregation._report import Report
-from cgtutor.aggregation._vaccine import HIGHEST_TARGET, vaccinate
+from cgtutor.aggregation._vaccine import HIGHEST_TARGET
 from cgtutor.aggregation._weighting import GradVacWeighting, GramianWeighting, PCGradWeighting
 
 __all__ = [
@@ -24,5 +24,4 @@ __all__ = [
     "Report",
     "Sum",
     "gramian",
-    "vaccinate",
 ]

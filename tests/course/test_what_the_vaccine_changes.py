@@ -7,12 +7,11 @@ import torch
 from checking import accepts, rejects
 from looking import defined_in
 
-from cgtutor.aggregation import GradVac
+from cgtutor.aggregation import HIGHEST_TARGET, GradVac
 from cgtutor.course.shared.tasks import plane, vaccinated
 from cgtutor.course.what_the_vaccine_changes import checks, figures
 from cgtutor.course.what_the_vaccine_changes.explorer import vaccine_explorer
 from cgtutor.course.what_the_vaccine_changes.study import (
-    HIGHEST_TARGET,
     Trace,
     multiplications,
     numbers_moved,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import Adam, Optimizer
 
-from cgtutor.aggregation import Aggregator, GradVac
+from cgtutor.aggregation import Aggregator, GradVac, gramian
 from cgtutor.autojac import jac_to_grad, mtl_backward
 from cgtutor.course.shared.data import Data, Split, digits, drawn
 from cgtutor.grouping import Groups, all_layer
@@ -100,11 +100,7 @@ def gramians(groups: Groups) -> Tensor:
     Returns:
         Shape (groups, T, T), in float64.
     """
-    found = []
-    for group in groups:
-        rows = torch.cat([p.jac.flatten(1) for p in group], dim=1).double()  # type: ignore[attr-defined]
-        found.append(rows @ rows.T)
-    return torch.stack(found)
+    return torch.stack([gramian(p.jac for p in group) for group in groups])  # type: ignore[attr-defined]
 
 
 def multi_task_step(

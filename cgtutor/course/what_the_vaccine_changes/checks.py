@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from math import acos, degrees, inf, isclose, sqrt
 
+from cgtutor.aggregation import HIGHEST_TARGET
 from cgtutor.course.shared.check import NotYet, check
 from cgtutor.course.shared.tasks import plane
 from cgtutor.course.what_the_vaccine_changes.study import trace
@@ -20,8 +21,7 @@ _CASES: list[Case] = [
 ]
 #: The two agree more than they have to.
 _AGREE: list[Case] = [(1.0, 1.0, 0.6, 0.2), (2.0, 0.5, 0.1, 0.0), (1.0, 1.0, -0.2, -0.5)]
-_HIGHEST = sqrt(1 - 1e-6)
-_LIMIT = f"Let φ̂ count as √(1 − 10⁻⁶) = {_HIGHEST:.7f} if it is higher"
+_LIMIT = f"Let φ̂ count as √(1 − 10⁻⁶) = {HIGHEST_TARGET:.7f} if it is higher"
 
 
 def _sine(cosine: float) -> float:
@@ -88,7 +88,7 @@ def vaccine_weight(weight: Weight) -> str:
             value = float(weight(2.0, 0.5, 0.3, phi_hat))
         except ZeroDivisionError:
             value = inf
-        right = _exact(2.0, 0.5, 0.3, _HIGHEST)
+        right = _exact(2.0, 0.5, 0.3, HIGHEST_TARGET)
         if not isclose(value, right, rel_tol=0.1):  # float32 is 2 % off
             raise NotYet(
                 f"right for ordinary targets. With φ̂ = {phi_hat:.10g} the weight is {value:.3g} "

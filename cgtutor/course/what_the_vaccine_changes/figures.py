@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import StrMethodFormatter
 from torch import Tensor
 
+from cgtutor.aggregation import HIGHEST_TARGET
 from cgtutor.course.shared.figures import limits
 from cgtutor.course.shared.style import (
     BLUE,
@@ -24,7 +25,7 @@ from cgtutor.course.shared.style import (
     subplots,
 )
 from cgtutor.course.shared.tasks import vaccinated
-from cgtutor.course.what_the_vaccine_changes.study import HIGHEST_TARGET, Trace
+from cgtutor.course.what_the_vaccine_changes.study import Trace
 
 #: One for each target of a rotation.
 DASHES: list[Any] = [(0, (4, 1.5)), "-.", ":"]

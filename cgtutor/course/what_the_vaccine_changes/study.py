@@ -7,9 +7,6 @@ from typing import NamedTuple
 from cgtutor.aggregation import GradVac
 from cgtutor.course.shared.tasks import plane
 
-#: The guard follows no target beyond this cosine, whose sine is 0.001.
-HIGHEST_TARGET = math.sqrt(1 - 1e-6)
-
 
 class Trace(NamedTuple):
     """How a vaccine's target follows the cosine of two gradients.
