@@ -80,21 +80,19 @@ def small_tensors(state: dict[str, Any], device: torch.device) -> dict[str, Tens
     }
 
 
-def as_lists(memory: CriticalGradients) -> dict[str, Any]:
-    """A memory's content under the names of a checkpoint, in the order of its heap."""
-    priorities, births, gradients = map(list, zip(*memory.heap)) if memory.heap else ([], [], [])
+def as_heap(memory: CriticalGradients) -> dict[str, Any]:
+    """A memory's content under the names of a checkpoint: its heap as it is, and its counts."""
+    # the other names only have to be there
     return {
-        **dict.fromkeys(NAMES),  # norms, sum and drift are for those who keep a running sum
-        GRADIENTS: gradients,
-        PRIORITIES: priorities,
-        BIRTHS: births,
+        **dict.fromkeys(NAMES),
+        GRADIENTS: memory.heap,
         COUNTS: [memory.seen, memory.inserted],
     }
 
 
-def from_lists(state: dict[str, Any], memory: CriticalGradients) -> CriticalGradients:
-    """Fill an empty memory with such a content; it shares the gradients."""
-    memory.heap = list(zip(state[PRIORITIES], state[BIRTHS], state[GRADIENTS]))
+def from_heap(state: dict[str, Any], memory: CriticalGradients) -> CriticalGradients:
+    """Fill an empty memory with such a content; it shares the gradients, and not the heap."""
+    memory.heap = state[GRADIENTS][:]
     memory.seen, memory.inserted = state[COUNTS]
     return memory
 

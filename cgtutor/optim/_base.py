@@ -140,7 +140,7 @@ class CriticalGradientOptimizer(Optimizer):
             memory.insert(priority, gradient)
             memory.fade()
             # Only now: torch takes a parameter whose state is empty for a new one.
-            self.state[p].update(_state.as_lists(memory))
+            self.state[p].update(_state.as_heap(memory))
         return loss
 
     def memory(self, parameter: Tensor) -> CriticalGradients:
@@ -251,7 +251,7 @@ class CriticalGradientOptimizer(Optimizer):
         """The memory of a parameter; its entries are the state's own tensors."""
         memory = CriticalGradients(group["topC"], group["decay"])
         state = self.state.get(p, {})
-        return _state.from_lists(state, memory) if _state.COUNTS in state else memory
+        return _state.from_heap(state, memory) if _state.COUNTS in state else memory
 
     def _saved(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         """What is saved of a parameter's memory."""
@@ -269,7 +269,7 @@ class CriticalGradientOptimizer(Optimizer):
             for priority, born, row in content.kept()
         ]
         memory.seen, memory.inserted = content.seen, content.inserted
-        return _state.as_lists(memory)
+        return _state.as_heap(memory)
 
     def _fitting(self, saved: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
         """A saved group, completed and checked to be one of this kind of optimizer's.
