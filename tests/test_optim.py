@@ -884,3 +884,22 @@ def test_public_names():
     assert set(cgtutor.__all__) >= {"SGD_C", "RMSprop_C", "Adam_C", "AdamW_C"}
     for name in cgtutor.__all__:
         assert getattr(cgtutor, name).__doc__
+
+
+def test_an_interrupted_insertion_leaves_the_memory_as_it_was(optimizer_class, monkeypatch):
+    ps = parameters()
+    optimizer = optimizer_class(ps, topC=2, lr=0.01)
+    first, second = gradients(ps, steps=2)
+    run(optimizer, [first])
+    before = [optimizer.memory(p) for p in ps]
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(CriticalGradients, "fade", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(optimizer, [second])
+    for p, was in zip(ps, before):
+        memory = optimizer.memory(p)
+        assert (memory.priorities, memory.ages) == (was.priorities, was.ages)
+        assert (memory.seen, memory.inserted) == (was.seen, was.inserted)
