@@ -39,7 +39,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 
     def coalesced(outputs: list[Any]) -> list[Any]:
         arrived.append(copy.deepcopy(outputs))
-        return coalesce_streams(outputs)
+        return coalesce_streams(list(filter(regenerate.worth_keeping, outputs)))
 
     with mock.patch.object(plugin, "coalesce_streams", coalesced):
         yield

@@ -14,6 +14,7 @@ import base64
 import copy
 import io
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -23,18 +24,21 @@ import numpy as np
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from cgtutor.course.shared.boxes import BOXES
+
 HERE = Path(__file__).parent
 #: The README's picture is the one that this tag's cell draws.
 PICTURE, PICTURE_TAG = HERE.parent / ".github" / "memory.png", "readme-picture"
 #: What this tag's cell draws was measured, and differs from run to run.
 MEASURED_TAG = "measured"
 OUTPUT = "the output"
+EMBEDDED = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def executed(path: Path) -> NotebookNode:
     """The notebook run top to bottom in a new kernel, normalised."""
-    notebook = nbformat.read(path, as_version=4)
+    notebook = normalised(nbformat.read(path, as_version=4))
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -58,16 +62,26 @@ def normalised(notebook: NotebookNode) -> NotebookNode:
         language_info={"name": "python"},
     )
     for cell in notebook.cells:
-        cell.metadata = NotebookNode({k: v for k, v in cell.metadata.items() if k == "tags"})
+        tags = cell.metadata.get("tags", [])
+        cell.metadata = NotebookNode({"tags": tags} if tags else {})
+        if "set-up" in tags:  # folded, in JupyterLab and in Colab
+            cell.metadata |= {"cellView": "form", "jupyter": {"source_hidden": True}}
+        for tag in BOXES.keys() & set(tags):
+            cell.source = BOXES[tag]
         if cell.cell_type == "code":
             cell.outputs = normalised_outputs(cell.outputs)
     return notebook
 
 
+def worth_keeping(output: NotebookNode) -> bool:
+    """Whether an output still says something afterwards, as a progress bar does not."""
+    return not re.search(r"\d+%\|", output.get("data", {}).get("text/plain", ""))
+
+
 def normalised_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
     """Outputs of a cell in the one form that is stored."""
     kept: list[NotebookNode] = []
-    for output in outputs:
+    for output in filter(worth_keeping, outputs):
         if output.output_type == "stream":
             if output.name == "stderr":
                 raise SystemExit(f"A notebook must not warn, but one says:\n{output.text}")
@@ -75,8 +89,9 @@ def normalised_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
                 kept[-1].text += output.text
                 continue
         else:
-            alt = output.metadata.get("image/png", {}).get("alt")
-            output.metadata = NotebookNode({"image/png": {"alt": alt}} if alt else {})
+            picture = output.metadata.get("image/png", {})
+            stays = {k: v for k, v in picture.items() if k in ("alt", "width")}
+            output.metadata = NotebookNode({"image/png": stays} if stays else {})
             output.data.pop(WIDGET, None)  # refers to a widget that lives in the kernel
         kept.append(output)
     return kept
@@ -116,12 +131,15 @@ def difference(stored: NotebookNode, fresh: NotebookNode) -> str:
 
 
 def _taken_out(cell: NotebookNode) -> list[str]:
-    """The pictures of a cell, which holds their alternative texts alone afterwards."""
-    shown = [o.data for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
-    for data in shown:
-        if "text/html" in data:
-            data["text/html"] = data["text/html"].replace(data["image/png"].strip(), "")
-    return [data.pop("image/png") for data in shown]
+    """The pictures of a cell, which holds all the rest alone afterwards."""
+    taken: list[str] = []
+    for data in (o.data for o in cell.get("outputs", []) if "data" in o):
+        if "image/png" in data:
+            taken.append(data.pop("image/png"))
+        if "text/html" in data:  # the pictures of a player
+            taken += EMBEDDED.findall(data["text/html"])
+            data["text/html"] = EMBEDDED.sub("", data["text/html"])
+    return taken
 
 
 def _same_picture(one: str, other: str) -> bool:

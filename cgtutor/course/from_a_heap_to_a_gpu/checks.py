@@ -30,7 +30,7 @@ _ON_META = (
 )
 
 
-@check(hints={"must match": "for rows, write here[:, None]", "meta": _ON_META, "Meta": _ON_META})
+@check(errors={"must match": "for rows, write here[:, None]", "meta": _ON_META, "Meta": _ON_META})
 def branch_free_insert(insert: Insert) -> str:
     """The heap's insertion on tensors, without a look at a value."""
     for case, norms in _CASES.items():

@@ -21,7 +21,7 @@ _OVER_GRADIENTS = (
 
 
 @check(
-    hints={
+    errors={
         "non-empty": "With nothing remembered, return g itself.",
         "RuntimeError": _OVER_GRADIENTS,
     }

@@ -64,7 +64,7 @@ _SURVIVALS: dict[str, Survival] = {
 
 
 @check(
-    hints={
+    errors={
         "division by zero": f"log(1) is 0; {_AT_1}",
         "math domain error": f"log(0) does not exist; {_AT_0}",
         "positive input": f"log(0) does not exist; {_AT_0}",  # the same from Python 3.14 on
@@ -142,7 +142,7 @@ _NOTHING_FITS = "where nothing fits, return None"
 
 
 @check(
-    hints={
+    errors={
         "empty": _NOTHING_FITS,
         "index out of range": _NOTHING_FITS,
         "indices must be integers": "what a trial holds comes after a dot: trial.bytes",

@@ -23,7 +23,7 @@ _TRAININGS: dict[str, tuple[float, list[float], Collection[int]]] = {
 
 
 @check(
-    hints={
+    errors={
         "KeyError": "At first velocities is empty: `if p not in velocities`, or velocities.get.",
         "NoneType": "A parameter that the loss does not depend on has p.grad None: skip it.",
     }

@@ -64,7 +64,7 @@ _WEIGHTS: dict[str, Weight] = {
 }
 
 
-@check(hints={"NoneType": "weight returns None; is the word `return` missing in some case?"})
+@check(errors={"NoneType": "weight returns None; is the word `return` missing in some case?"})
 def vaccine_weight(weight: Weight) -> str:
     """How much of g_j to add to g_i so that their cosine becomes φ̂."""
     values = [float(weight(*case)) for case in _CASES]
@@ -144,7 +144,7 @@ _TARGETS: dict[str, Target] = {
 }
 
 
-@check(hints={"NoneType": "next_target returns None; is the word `return` missing?"})
+@check(errors={"NoneType": "next_target returns None; is the word `return` missing?"})
 def next_target(answer: Target) -> str:
     """The running mean that the targets are."""
     for beta in (0.3, 0.9, 0.0):

@@ -32,7 +32,7 @@ Trace = dict[tuple[str, int], list[list[float]]]
 
 
 @check(
-    hints={
+    errors={
         "ambiguous": "Something compares gradients. Of two pairs with equal priorities, min, "
         "sort, remove and heapq compare the tensors: compare the priorities alone, as with "
         "key=lambda entry: entry[0], and remove by place.",

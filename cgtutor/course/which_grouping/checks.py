@@ -13,7 +13,7 @@ _CASES = ("as it comes", "with frozen parameters", "with a tied weight")
 _SET = "`p in seen` compares numbers if seen is a list; with a set it does not"
 
 
-@check(hints={"size of tensor": _SET, "Boolean value of Tensor": _SET})
+@check(errors={"size of tensor": _SET, "Boolean value of Tensor": _SET})
 def one_group_for_each_block(partition: Callable[[nn.Sequential], Any]) -> str:
     """One group of parameters for each direct child of an ``nn.Sequential``."""
     for case in _CASES:

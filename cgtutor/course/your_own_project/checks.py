@@ -29,7 +29,7 @@ _SETTINGS = {"lr": _LR, "kappa": 1.0, "topC": 10, "decay": 0.7, "aggr": "mean"}
 
 
 @check(
-    hints={
+    errors={
         "jac_to_grad() takes": "vaccine.jac_to_grad() knows its parameters; give it none",
         "second time": "mtl_backward is the backward pass; keep no other one",
         ".jac": "only mtl_backward makes a .jac, and for the shared parameters alone: call it "

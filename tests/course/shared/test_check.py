@@ -1,6 +1,7 @@
 """Whatever an answer does, a check says something and leaves everything as it was."""
 
 import importlib
+import inspect
 import random
 import sys
 import warnings
@@ -12,7 +13,7 @@ import torch
 from checking import said
 
 from cgtutor.course import NOTEBOOKS
-from cgtutor.course.shared.check import NotYet, case, check, edited
+from cgtutor.course.shared.check import Check, NotYet, case, check, edited, use
 
 #: Every check of the course, by its notebook's folder and its name.
 CHECKS = {
@@ -20,7 +21,7 @@ CHECKS = {
     for notebook in NOTEBOOKS
     for module in [importlib.import_module(f"cgtutor.course.{notebook.folder}.checks")]
     for name, function in vars(module).items()
-    if getattr(function, "is_check", False) and function.__module__ == module.__name__
+    if isinstance(function, Check) and function.__module__ == module.__name__
 }
 NUMBERS = ["choosy_memory", "environment", "fair_comparison", "hidden_conflict"]
 #: Those whose answer is a function, or two.
@@ -28,7 +29,8 @@ CALLERS = [name for name in CHECKS if name.partition(".")[2] not in NUMBERS]
 
 
 def ask(name, answer):
-    return said(CHECKS[name], *[answer] * (2 if name.endswith("save_and_resume") else 1))
+    parameters = inspect.signature(CHECKS[name]).parameters.values()
+    return said(CHECKS[name], *[answer for p in parameters if p.default is p.empty])
 
 
 class SpeechlessError(Exception):
@@ -49,7 +51,7 @@ def speechless(*_):
 
 
 def test_all_checks_are_found():
-    assert len(CHECKS) == 18
+    assert len(CHECKS) >= 18
     assert {name.partition(".")[0] for name in CHECKS} == {n.folder for n in NOTEBOOKS}
 
 
@@ -117,7 +119,7 @@ def test_who_interrupts_the_kernel_interrupts_the_check():
 
 
 def test_a_hint_goes_with_an_exceptions_message():
-    @check(hints={"ambiguous": "Compare one number."})
+    @check(errors={"ambiguous": "Compare one number."})
     def compares(message):
         if message is None:
             raise NotYet("none.")
@@ -131,7 +133,7 @@ def test_a_hint_goes_with_an_exceptions_message():
 
 
 def test_a_hint_goes_with_an_exceptions_name():
-    @check(hints={"KeyError": "It is empty at first."})
+    @check(errors={"KeyError": "It is empty at first."})
     def looks_up(keys):
         raise KeyError(*keys)
 
@@ -139,7 +141,7 @@ def test_a_hint_goes_with_an_exceptions_name():
 
 
 def test_a_case_stands_before_what_is_said_in_it():
-    @check(hints={"division": "Leave it out."})
+    @check(errors={"division": "Leave it out."})
     def halves(numbers):
         for number in numbers:
             with case(f"the half of {number}"):
@@ -167,7 +169,51 @@ def test_a_right_answer_with_an_edit():
 
 
 def test_an_input_that_is_no_answer():
-    one = said(CHECKS["first_steps.choosy_memory"], None, 1)
-    other = said(CHECKS["what_is_here.environment"], torch.empty(3, device="meta"))
-    assert one.startswith("Not yet: it stopped with TypeError: ")
-    assert other.startswith("Not yet: it stopped with NotImplementedError: ")
+    @check()
+    def doubles(number):
+        return f"{2 * number + 1}"
+
+    assert said(doubles, None).startswith("Not yet: it stopped with TypeError: ")
+
+
+@check(hints=["What is its half?", "Divide by 2."])
+def half_of_six(answer):
+    """Three."""
+    if answer != 3:
+        raise NotYet("it is not the half.")
+    return "3 it is."
+
+
+def test_hints_come_in_steps():
+    assert said(half_of_six, 2) == (
+        "Not yet: it is not the half.\nHints: add hint=1 to the call, up to hint=2.\n"
+    )
+    assert half_of_six(2, hint=1) is None
+    assert half_of_six.__doc__ == "Three."
+
+
+@pytest.mark.parametrize(
+    ("hint", "printed"),
+    [
+        (1, "Hint 1 of 2: What is its half?\n"),
+        (2, "Hint 2 of 2: Divide by 2.\n"),
+        (3, "There are 2 hints: hint=1 is the first. You asked for hint=3.\n"),
+        (0, "There are 2 hints: hint=1 is the first. You asked for hint=0.\n"),
+        ("one", "There are 2 hints: hint=1 is the first. You asked for hint='one'.\n"),
+    ],
+)
+def test_a_hint(capsys, hint, printed):
+    half_of_six(2, hint=hint)
+    assert capsys.readouterr().out == printed
+
+
+def test_a_right_answer_needs_no_hint():
+    assert said(half_of_six, 3) == "Right! 3 it is.\n"
+
+
+def test_what_is_used(capsys):
+    assert use(3, half_of_six, instead="library's") == 3
+    assert capsys.readouterr().out == 'From here on your own "half_of_six" does the work.\n'
+    assert use(4, half_of_six, instead="library's") == "library's"
+    assert '"half_of_six" is still open, so a stand-in does' in capsys.readouterr().out
+    assert use(lambda: exit(), half_of_six, instead=None) is None, "what it raises stays inside"
