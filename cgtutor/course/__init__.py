@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+from itertools import zip_longest
 from typing import NamedTuple
 
 from packaging.requirements import Requirement
@@ -70,6 +71,31 @@ NOTEBOOKS = (
     Notebook("10_which_grouping", "Which grouping, and when?", 45, "tasks", ("09",)),
     Notebook("11_your_own_project", "How do I use it in my own project?", 50, "both", ("07", "10")),
 )
+
+
+def markdown_map() -> str:
+    """The map of the course: the two paths side by side, each notebook with link and minutes."""
+
+    def entry(notebook: Notebook) -> str:
+        link = f"[{notebook.number} {notebook.question}]({notebook.name}.ipynb)"
+        return f"{link} · {notebook.minutes} min"
+
+    paths, headings = [], []
+    for part, about in (("optimizers", "an optimizer with a memory"), ("tasks", "several tasks")):
+        on_it = [notebook for notebook in NOTEBOOKS if notebook.part == part]
+        paths.append([entry(notebook) for notebook in on_it])
+        headings.append(f"{about} · {sum(notebook.minutes for notebook in on_it) / 60:.1f} hours")
+    rows = [headings, [":--", ":--"], *zip_longest(*paths, fillvalue="")]
+    first, *last = [entry(notebook) for notebook in NOTEBOOKS if notebook.part == "both"]
+    return "\n".join(
+        [
+            f"**Start here:** {first}",
+            "",
+            *(f"| {' | '.join(row)} |" for row in rows),
+            "",
+            f"**Both paths end here:** {'; '.join(last)}",
+        ]
+    )
 
 
 def requirements() -> dict[str, str]:
