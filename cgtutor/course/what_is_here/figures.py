@@ -51,7 +51,7 @@ def memory(
     with plt.rc_context(BY_HAND):
         figure, ax = subplots(height=4)
         figure.subplots_adjust(left=0.085, right=0.99, top=0.89, bottom=0.15)
-        steps, colors, dashes = range(1, moment.step + 1), [], []
+        steps, colors, dashes = range(1, len(norms) + 1), [], []
         for step, norm in zip(steps, norms):
             fate, color, dash = _fate(moment, step)
             colors.append(color)
@@ -60,7 +60,7 @@ def memory(
             if not quick or step in moment.priorities:
                 ax.text(step, -0.12, fate, ha="center", va="top", color=color)
         outline: Any = {"fill": False, "edgecolor": colors, "linewidth": 1.5}
-        for bar, dash in zip(ax.bar(steps, norms[: moment.step], 0.6, **outline), dashes):
+        for bar, dash in zip(ax.bar(steps, norms, 0.6, **outline), dashes):
             bar.set_linestyle(dash)
         ax.bar([*moment.priorities], [*moment.priorities.values()], 0.6, color=ORANGE)
         if moment.arriving:
@@ -79,6 +79,8 @@ def memory(
 
 def _fate(moment: Moment, step: int) -> tuple[str, str, Any]:
     """What became of a gradient, and its colour and line."""
+    if step > moment.step:
+        return "", "0.78", (0, (1, 1.5))
     if step in moment.priorities:
         return f"priority\n{moment.priorities[step]:.2g}", ORANGE, "-"
     if step == moment.step and moment.arriving:
@@ -98,7 +100,7 @@ def memory_at_work(norms: Sequence[float] = NORMS, topC: int = 2, decay: float =
         f"one by one. Each is a bar as high as its norm, filled up to its priority while it is in "
         f"the memory. After each step the priorities are multiplied by {decay:g}. "
         + outcome(moments[-1], norms),
-        still=14,  # the largest gradient of all is evicted
+        still=min(14, len(moments) - 1),  # the largest gradient of all is evicted
         milliseconds=900,
     )
 
