@@ -16,7 +16,7 @@ DECAYS = (0.0, 0.5, 0.87, 1.0)
     hints=[
         "PyTorch's optimizers read a gradient from parameter.grad.",
         "parameter.grad = torch.tensor([norm]) makes a gradient of this norm.",
-        "Both lines belong into the loop: set parameter.grad, then call optimizer.step().",
+        "Write a loop over the norms. In it, set parameter.grad, then call optimizer.step().",
     ],
     errors={"size": "give the gradient the shape of the parameter: torch.tensor([norm])"},
 )
