@@ -48,9 +48,9 @@ def memory(
         title: above the picture.
         quick: leave out the words below those that are not in the memory; words take time.
     """
-    with plt.rc_context(BY_HAND):
+    with plt.rc_context(BY_HAND | {"font.size": 12.5}):
         figure, ax = subplots(height=4)
-        figure.subplots_adjust(left=0.085, right=0.99, top=0.89, bottom=0.15)
+        figure.subplots_adjust(left=0.085, right=0.99, top=0.89, bottom=0.16)
         steps, colors, dashes = range(1, len(norms) + 1), [], []
         for step, norm in zip(steps, norms):
             fate, color, dash = _fate(moment, step)
@@ -72,7 +72,7 @@ def memory(
             ax.text(len(norms) + 0.5, 4.55, words, ha="right", va="center")
         ax.set(xlim=(0.45, len(norms) + 0.55), ylim=(0, 4.8), xticks=[], yticks=[0, 2, 4])
         ax.grid(visible=False)
-        ax.set_ylabel("outline: norm, filled: priority")
+        ax.set_ylabel("norm, filled: priority")
         figure.text(0.01, 0.93, title, fontsize=BIG, fontweight="bold")
     return figure
 
@@ -135,7 +135,7 @@ def arrows(
         turned: for each task, how much of the vaccine's change is made, from 0 to 1.
         total: the sum to show.
     """
-    with plt.rc_context(BY_HAND):
+    with plt.rc_context(BY_HAND | {"font.size": 12.5}):
         figure, ax = subplots(height=4.6)
         figure.subplots_adjust(left=0.01, right=0.99, top=0.99, bottom=0.01)
         ax.set(xlim=(-2.7, 4.3), ylim=(-0.38, 3.73), aspect="equal")
