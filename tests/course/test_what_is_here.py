@@ -25,7 +25,7 @@ from cgtutor.course.shared.tasks import plane, vaccinated
 from cgtutor.course.what_is_here import checks, explorer, figures, machine, study
 
 GLOSSARY = ROOT / "notebooks" / "glossary.ipynb"
-#: Where notebooks 01 to 07 still look for the glossary, until they are told anew.
+#: Where notebooks 01 to 07 still look for the glossary, until their next version.
 MOVED = "(00_what_is_here.ipynb#Glossary)"
 TEXTS = {
     path.name: "\n\n".join(
@@ -281,9 +281,13 @@ def test_arrows():
     words = [text.get_text() for text in figure.axes[0].texts]
     assert {"A", "B", "sum, length 2.6", "a sum here\nmakes A worse"} <= set(words)
     grey = [patch for patch in figure.axes[0].patches if patch.get_zorder() == 0.5]
-    places = {"worse": plain, "better": last.vaccinated.sum(0)}
+    places = {"worse": plain, "better": last.vaccinated.sum(0), "worse for B": plain.new([2, 0.3])}
     inside = {k: [p.get_path().contains_point(v.tolist()) for p in grey] for k, v in places.items()}
-    assert inside == {"worse": [True, False], "better": [False, False]}
+    assert inside == {
+        "worse": [True, False],
+        "better": [False, False],
+        "worse for B": [False, True],
+    }
     turned = figures.arrows(last, turned=(0.5, 0))
     assert any("A and the old B" in text.get_text() for text in turned.axes[0].texts)
     turned = figures.arrows(last, turned=(1, 1))
@@ -309,7 +313,7 @@ def test_explorer(monkeypatch):
     drawn = drawn_by(explorer, "memory", monkeypatch)
     made = explorer.decays(study.kept)
     reaching = []
-    for hundredths in range(0, 101):
+    for hundredths in range(101):
         if made._reached(hundredths / 100):
             reaching.append(hundredths)
     assert reaching == [87]
