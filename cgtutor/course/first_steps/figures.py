@@ -60,9 +60,7 @@ def one_word(losses: Mapping[str, Sequence[float]]) -> Picture:
         ax.set(xlabel="step", ylabel="training loss", xlim=(0, 228), ylim=(0.8, 2.5))
         ax.xaxis.set_major_locator(FixedLocator([0, 50, 100, 150, 200]))
     ends = [losses[name][-1] for name in losses]
-    finding(
-        figure, f"One word changes, and the loss ends at {ends[1]:.2f} instead of {ends[0]:.2f}"
-    )
+    finding(figure, f"One word changes: the loss ends at {ends[1]:.2f} instead of {ends[0]:.2f}")
     figure.alt = (
         f"Training loss over {EVERY * (len(losses[plain]) - 1)} steps, from "
         f"{losses[plain][0]:.2f}: {plain} falls to {ends[0]:.2f}, {memory} to {ends[1]:.2f}."
@@ -109,27 +107,23 @@ def short_steps(paces: Mapping[str, tuple[Tensor, Tensor]]) -> Picture:
             left.plot(range(1, count + 1), lengths, alpha=0.5, linewidth=1, **plain)
             left.plot([1, count], [typical[name]] * 2, linewidth=2.5, **plain)
             right.plot(range(1, count + 1), distances, markevery=10, markersize=4, **look)
-            written = (
-                (left, typical[name], f"{typical[name]:.3f}"),
-                (right, far[name], f"{far[name]:.2f}"),
-            )
-            for ax, y, number in written:
-                label(ax, count * 1.04, y, f"{name}\n{number}", look["color"])
+            for ax, y, digits in ((left, typical[name], 3), (right, far[name], 2)):
+                label(ax, count * 1.04, y, f"{name} {y:.{digits}f}", look["color"])
         left.set(xlabel="step", ylabel="length of the step", ylim=(0, 0.04))
+        left.yaxis.set_major_locator(FixedLocator([0, 0.01, 0.02, 0.03, 0.04]))
         right.set(xlabel="step", ylabel="distance from the start", ylim=(0, 0.9))
         for ax in (left, right):
-            ax.set(xlim=(0, 1.35 * count))
+            ax.set(xlim=(0, 1.55 * count))
             ax.xaxis.set_major_locator(FixedLocator([0, 25, 50]))
     (a, b), (c, d) = typical.values(), far.values()
-    finding(
-        figure, f"A step is {b / a:.1f} times as long, but the model gets {d / c:.1f} times as far"
-    )
+    finding(figure, f"Steps {b / a:.1f} times as long take the model {d / c:.1f} times as far")
+    steps = {name: f"{value:.4f}" for name, value in typical.items()}
+    ends = {name: f"{value:.2f}" for name, value in far.items()}
     figure.alt = (
         f"Left, the length of each of the first {count} steps, means of the seeds: "
-        f"{named(steps)}; that is "
-        f"{b / a:.2f} times as much. Right, the distance from the initial weights, which grows "
-        f"steadily. After {count} steps: {named(ends)}; "
-        f"that is {d / c:.2f} times as much."
+        f"{named(steps)}; that is {b / a:.2f} times as much. Right, the distance from the initial "
+        f"weights, which grows steadily. After {count} steps: {named(ends)}; that is "
+        f"{d / c:.2f} times as much."
     )
     return figure
 
@@ -187,7 +181,7 @@ def road(plane: Map, every: int = EVERY) -> Player:
     def draw(i: int) -> Picture:
         with plt.rc_context(BY_HAND):
             figure, ax = subplots(height=3.7)
-            figure.subplots_adjust(0.075, 0.15, 0.985, 0.88)
+            figure.subplots_adjust(0.1, 0.15, 0.985, 0.88)
             shades = ax.contourf(plane.x, plane.y, plane.loss, levels=10, cmap="Greys_r", alpha=0.4)
             ax.contour(plane.x, plane.y, plane.loss, shades.levels, colors="0.6", linewidths=0.6)
             for name in names:
@@ -205,6 +199,7 @@ def road(plane: Map, every: int = EVERY) -> Player:
                     path_effects=HALO,
                     **beside[name],
                 )
+            ax.text(0.02, 0.05, "darker: lower loss", color="0.25", transform=ax.transAxes)
             ax.set(xlabel="along the road", ylabel="sideways")
             ax.set(xlim=(plane.x[0], plane.x[-1]), ylim=(plane.y[0], plane.y[-1]))
             ax.grid(visible=False)
