@@ -74,7 +74,9 @@ def trained(answer: Callable[[Make, float, int], Any]) -> str:
         "With synced=True add the norms first. Every tensor gets this same number: "
         "[sum(norms)] * len(norms).",
     ],
-    errors={"only one element tensors": "`.item()` belongs behind a norm, which is one number"},
+    errors={
+        "cannot be converted to Scalar": "`.item()` belongs behind a norm, which is one number"
+    },
 )
 def priorities(answer: Callable[[Sequence[Tensor], bool], Any]) -> str:
     """The priorities of the tensors of one step, synced and not."""

@@ -178,12 +178,18 @@ def road(plane: Map, every: int = EVERY) -> Player:
         )
     )
 
+    ground = [part.numpy() for part in (plane.x, plane.y, plane.loss)]
+    limits = {
+        "xlim": (plane.x[0].item(), plane.x[-1].item()),
+        "ylim": (plane.y[0].item(), plane.y[-1].item()),
+    }
+
     def draw(i: int) -> Picture:
         with plt.rc_context(BY_HAND):
             figure, ax = subplots(height=3.7)
             figure.subplots_adjust(0.1, 0.15, 0.985, 0.88)
-            shades = ax.contourf(plane.x, plane.y, plane.loss, levels=10, cmap="Greys_r", alpha=0.4)
-            ax.contour(plane.x, plane.y, plane.loss, shades.levels, colors="0.6", linewidths=0.6)
+            shades = ax.contourf(*ground, levels=10, cmap="Greys_r", alpha=0.4)
+            ax.contour(*ground, shades.levels, colors="0.6", linewidths=0.6)
             for name in names:
                 x, y = plane.roads[name][: steps[i] + 1].T.tolist()
                 look = looks[name] | {"marker": ""}
@@ -201,7 +207,7 @@ def road(plane: Map, every: int = EVERY) -> Player:
                 )
             ax.text(0.02, 0.05, "darker: lower loss", color="0.25", transform=ax.transAxes)
             ax.set(xlabel="along the road", ylabel="sideways")
-            ax.set(xlim=(plane.x[0], plane.x[-1]), ylim=(plane.y[0], plane.y[-1]))
+            ax.set(**limits)
             ax.grid(visible=False)
             finding(figure, "One road: SGD at half the pace, the two others side by side")
         return figure
@@ -274,6 +280,7 @@ def levelled(memory: Sequence[float], plain: Sequence[float], names: tuple[str, 
             ax.plot(steps, values, markersize=4, markevery=3, **look)
             ax.text(4, y, name, color=look["color"], fontweight="bold")
         ax.set(xlabel="step", ylabel="training loss", xlim=(0, 205), ylim=(0, 2.5))
+        ax.set(xticks=[0, 100, 200], yticks=[0, 1, 2])  # few, to be drawn fast
     figure.alt = (
         f"Training loss over {steps[-1]} steps. {names[0]} ends at {memory[-1]:.2f}, "
         f"{names[1]} at {plain[-1]:.2f}."
