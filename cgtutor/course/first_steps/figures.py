@@ -216,10 +216,13 @@ def road(plane: Map, every: int = EVERY) -> Player:
         return plane.away[name][steps[i]].item()
 
     captions = [
-        f"After {steps[i]} steps: "
-        + series(f"{name} is {far(name, i):.2f} from the start" for name in names)
-        + "."
-        for i in range(len(steps))
+        f"{series(names)} start at the same point.",
+        *(
+            f"After {steps[i]} steps: "
+            + series(f"{name} is {far(name, i):.2f} from the start" for name in names)
+            + "."
+            for i in range(1, len(steps))
+        ),
     ]
     alt = (
         "A map of the training loss on a plane through the space of the weights, with three paths "

@@ -17,9 +17,6 @@ from cgtutor.course.shared.training import evaluate
 #: A loss is measured every so many steps of a path.
 EVERY = 10
 
-#: The pace of an optimizer is measured over so many first steps.
-FIRST = 50
-
 
 class Make(Protocol):
     """Builds an optimizer; classes of optimizers do."""
