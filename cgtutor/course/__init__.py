@@ -32,7 +32,7 @@ class Notebook(NamedTuple):
 NOTEBOOKS = (
     Notebook("00_what_is_here", "What is here, and does my machine run it?", 15, "both", ()),
     Notebook(
-        "01_first_steps", "What changes when I swap Adam for Adam_C?", 30, "optimizers", ("00",)
+        "01_first_steps", "What changes when I swap Adam for Adam_C?", 35, "optimizers", ("00",)
     ),
     Notebook(
         "02_what_an_optimizer_remembers",
