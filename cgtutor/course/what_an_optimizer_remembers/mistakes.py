@@ -63,7 +63,7 @@ MOMENTUM: Mapping[str, Mapping[str, str]] = {
     "velocities[p] is the gradient's own tensor, and backward writes the next gradient into it. "
     "Keep a copy: p.grad.clone().": {"g.clone()": "g"},
     "a parameter without a gradient moves on with its velocity. torch leaves it where it is, and "
-    "its velocity as well.": {"continue": "g = torch.zeros_like(p)"},
+    "its velocity as well.": {"continue": "g = 0 * p"},
     "a parameter without a gradient loses its velocity. torch leaves both as they are.": {
         "continue": "velocities.pop(key, None); continue"
     },
