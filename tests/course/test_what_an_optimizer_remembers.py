@@ -194,7 +194,7 @@ def test_longer_memories():
         for name, by_rate in losses.items()
     }
     figure = figures.longer_memories(results)
-    assert "its best: 0.70" in shown_by(figure)
+    assert "long at its best: 0.70" in shown_by(figure)
     assert "none: 0.50 and 0.20; short: 0.40 and 0.30; long: 0.70 and 0.80" in figure.alt
     assert figure.get_suptitle()
 

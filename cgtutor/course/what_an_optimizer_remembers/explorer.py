@@ -89,7 +89,7 @@ def spike_explorer(moments: Moments, gradients: Sequence[float]) -> Explorer:
             return ""
         return (
             f"Adam is careful for {careful} steps, and no step is longer than usual. With a "
-            "smaller β₂ the second moment lets go of the spike before the first, and Adam leaps."
+            "smaller β₂ the spike leaves the second moment before the first, and Adam leaps."
         )
 
     return Explorer(

@@ -105,13 +105,13 @@ def weights_by_age(memories: Mapping[str, Sequence[float]]) -> Picture:
         count = sum(weight > 0 for weight in weights)
         annotate(
             last,
-            f"gone all at once, at age {count}",
+            f"dropped at age {count}",
             (count, 0),
             (count + 8, 0.5 * weights[0]),
         )
         last.set(xlabel="age k of the gradient, in steps", xlim=(-0.8, len(weights) - 0.2))
         figure.supylabel("weight in the step taken now", fontsize=11)
-        finding(figure, "Momentum lets go little by little, a plain average all at once")
+        finding(figure, "A plain average drops a gradient all at once, momentum never does")
     ages = (0, 1, 5, 10, 20)
     said = {name: series(f"{weights[k]:.2g}" for k in ages) for name, weights in memories.items()}
     figure.alt = (
@@ -190,7 +190,7 @@ def longer_memories(results: Mapping[str, Mapping[float, Sequence[Curves]]]) -> 
         name, trials = list(results.items())[-1]
         best = best_learning_rate(trials)
         lowest = mean(run.validation_loss[-1] for run in trials[best])
-        annotate(ax, f"its best: {lowest:.2f}", (best, lowest), (best, 5 * lowest))
+        annotate(ax, f"{name} at its best: {lowest:.2f}", (best, lowest), (best, 5 * lowest))
         ax.set(xscale="log", yscale="log", ylabel="final validation loss")
         ax.set_xlabel("learning rate of SGD; momentum's is 1 − β times that")
         ax.set(xlim=(rates[0] / 1.15, 4.2 * rates[-1]), ylim=(0.08, 4))
