@@ -113,7 +113,6 @@ def spent(momentum: Sequence[float], average: Sequence[float], beta: float, n: i
     with plt.rc_context(BY_HAND):
         figure, ax = subplots(height=3.6)
         figure.subplots_adjust(left=0.1, right=0.97, top=0.95, bottom=0.15)
-        ax.axhline(50, color=GREY, linewidth=1, linestyle=":")
         said = []
         for shares, color, line, marker, name, y in (
             (momentum, BLUE, "-", "o", f"momentum, β = {beta:g}", 24),
@@ -130,6 +129,8 @@ def spent(momentum: Sequence[float], average: Sequence[float], beta: float, n: i
         ax.set(
             xlim=(0, 60),
             ylim=(0, 103),
+            xticks=(0, 20, 40, 60),  # each tick takes time, and the figure follows the drag
+            yticks=(0, 50, 100),
             xlabel="steps taken",
             ylabel="share of the kick spent, in %",
         )
@@ -152,10 +153,10 @@ def adams_steps(adams: Sequence[float], peak: int, beta2: float) -> Picture:
     with plt.rc_context(BY_HAND):
         figure, ax = subplots(height=3.6)
         figure.subplots_adjust(left=0.1, right=0.97, top=0.95, bottom=0.15)
-        ax.axhline(1, color=GREY, linewidth=1, linestyle=":")
         ax.axhline(0.5, color=GREY, linewidth=1, linestyle=":")
         ax.plot(range(1, len(adams) + 1), adams, color=GREEN, linewidth=2)
         ax.set(xlim=(0, len(adams)), ylim=(0, 3), xlabel="step", ylabel="Adam's step, m̂ / √v̂")
+        ax.set(xticks=range(0, len(adams), 100), yticks=(0, 1, 2, 3))
         for y, text in (
             (2.7, f"β₂ = {beta2:g}"),
             (2.35, f"longest step: {max(adams):.2f}"),
