@@ -37,7 +37,7 @@ NOTEBOOKS = (
     Notebook(
         "02_what_an_optimizer_remembers",
         "What does an optimizer remember?",
-        40,
+        35,
         "optimizers",
         ("01",),
     ),
