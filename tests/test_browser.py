@@ -128,31 +128,74 @@ def test_which_notebooks_are_opened():
     assert len(EXPLORERS) >= 10
 
 
-def test_explorer_obeys_the_keyboard(page, tmp_path):
+#: Counts the different pictures that an explorer shows, from now on.
+COUNT = """(picture) => {
+    window.seen = [];
+    new MutationObserver(() => {
+        const source = picture.querySelector("img")?.src;
+        if (source && source !== window.seen.at(-1)) window.seen.push(source);
+    }).observe(picture, { subtree: true, childList: true, attributes: true });
+}"""
+
+
+def test_a_notebook_is_used(page, tmp_path):
     page.set_default_timeout(20_000)
     for kind in ("stderr", "error"):
         assert page.locator(f"[data-mime-type='application/vnd.jupyter.{kind}']").count() == 0
-    explorer = page.locator(".widget-vbox").first
+    explorer = page.locator(".widget-vbox", has=page.locator("img")).first
     explorer.scroll_into_view_if_needed()
     picture = explorer.locator("img")
-    before = picture.get_attribute("src")
     slider = explorer.get_by_role("slider").first
-    for key in ("ArrowRight", "ArrowRight", "ArrowRight"):
+
+    before = picture.get_attribute("src")
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
         slider.press(key)
     page.wait_for_function(
-        "([image, before]) => document.querySelector(image)?.src !== before",
-        arg=[".widget-vbox img", before],
+        "([image, before]) => image.src !== before", arg=[picture.element_handle(), before]
     )
     page.wait_for_function(IDLE)
+
+    # By dragging: pictures come while the hand still moves, and the last value is drawn.
+    picture.locator("xpath=..").evaluate(COUNT)
+    handle, track = slider.bounding_box(), explorer.locator(".noUi-base").first.bounding_box()
+    x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    started, step = time.monotonic(), track["width"] / 60
+    towards = 1 if x < track["x"] + track["width"] / 2 else -1
+    while time.monotonic() - started < 2:
+        x += towards * step
+        if not track["x"] < x < track["x"] + track["width"]:
+            towards, x = -towards, x - 2 * towards * step
+        page.mouse.move(x, y)
+        page.wait_for_timeout(20)
+    while_dragging = page.evaluate("() => window.seen.length")
+    page.mouse.up()
+    print(f"{while_dragging / (time.monotonic() - started):.1f} pictures a second while dragging")
+    assert while_dragging > 3
+    page.wait_for_function(IDLE)
+    page.wait_for_timeout(500)
+    last = picture.get_attribute("src")
+    slider.press("ArrowRight")
+    page.wait_for_timeout(500)
+    slider.press("ArrowLeft")
+    page.wait_for_function(
+        "([image, last]) => image.src === last", arg=[picture.element_handle(), last]
+    )
     page.screenshot(path=tmp_path / "explorer.png")
     assert (tmp_path / "explorer.png").stat().st_size > 20_000
 
     notebook = page.locator(".jp-Notebook")
-    assert notebook.locator("img").count() > 3
-    without = notebook.locator("img:not([alt])")
+    pictures = notebook.locator(".jp-RenderedImage")
+    assert pictures.count() > 1
+    assert notebook.locator("summary", has_text="In words").count() >= pictures.count()
+    without = notebook.locator("img:not([alt]):not(.jp-RenderedImage img)")
     assert without.count() == 0, without.first.evaluate("e => e.outerHTML.slice(0, 200)")
+    for player in notebook.locator("figure[id^=player]").all():
+        player.get_by_title("one step on").click()
+        page.wait_for_function("(it) => it.dataset.drawn === '1'", arg=player.element_handle())
 
-    answer = notebook.locator("details").first
+    answer = notebook.locator(".jp-MarkdownOutput details, .jp-RenderedMarkdown details").first
     assert answer.get_attribute("open") is None
     answer.locator("summary").press("Enter")
     assert answer.get_attribute("open") is not None

@@ -75,7 +75,7 @@ def topics(root):
 def faults(root):
     """Every import that the house does not allow, in words."""
     found, tested, folders = [], set(), topics(root)
-    notebooks = {n.stem.partition("_")[2]: n for n in (root / "notebooks").glob("*.ipynb")}
+    notebooks = {n.stem.partition("_")[2]: n for n in (root / "notebooks").glob("[0-9]*.ipynb")}
 
     def topic_of(name):
         """The notebook's folder that a dotted name leads to, if it leads to one."""

@@ -24,7 +24,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 METADATA = importlib.metadata.metadata("cgtutor")
 REPOSITORY = dict(u.split(", ") for u in METADATA.get_all("Project-URL"))["Repository"]
 SLUG = REPOSITORY.removeprefix("https://github.com/")
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))  # the glossary has no number
 IGNORED = {
     ".git",
     ".venv",
