@@ -51,7 +51,7 @@ def held_at_the_end(played: Played, title: str, note: str, largest: bool = True)
         largest: whether to mark the largest norms of all as well.
     """
     norms, held = played.norms, sorted(played.held[-1])
-    top = sorted(range(len(norms)), key=lambda step: -norms[step])[: played.topC]
+    top = sorted(range(len(norms)), key=lambda step: -norms[step])[: played.size]
     height = 1.3 * max(norms)
     with plt.rc_context(STYLE):
         figure, ax = subplots(height=3.4)
@@ -82,7 +82,7 @@ def _map(ax: Any, played: Played, oldest: float) -> Any:
         cmap=plt.get_cmap("cividis", SHADES),
         vmin=0,
         vmax=oldest,
-        extent=(-0.5, len(played.norms) - 0.5, played.topC + 0.5, 0.5),
+        extent=(-0.5, len(played.norms) - 0.5, played.size + 0.5, 0.5),
     )
 
 
@@ -121,7 +121,7 @@ def _event(played: Played, step: int) -> str:
     before = played.held[step - 1] if step else {}
     now, norm = played.held[step], f"Step {step}, norm {played.norms[step]:.2f}: "
     if step not in now:
-        return f"{norm}rejected; the smallest priority is {min(before.values()):.2f}."
+        return f"{norm}rejected; the smallest priority was {min(before.values()):.2f}."
     gone = before.keys() - now.keys()
     return norm + (
         f"inserted, and the gradient of step {min(gone)} is evicted."
@@ -145,7 +145,7 @@ def memory_player(played: Played) -> Player:
             ax.plot(gone, [norms[born] for born in gone], "x", color="0.55", markersize=5)
             ax.bar(list(held), heights, 0.7, facecolor="white", edgecolor=colors)
             ax.bar(list(held), list(held.values()), 0.7, color=colors)
-            if len(held) == played.topC:
+            if len(held) == played.size:
                 ax.axhline(min(held.values()), color=GREY, linestyle="--", linewidth=1)
             ax.set(xlim=(-1, steps), ylim=(0, 1.1 * max(norms)), xlabel="step", ylabel="norm")
             ax.set_title("bar: priority    box: norm    × not in the memory", fontsize=12)
@@ -158,7 +158,7 @@ def memory_player(played: Played) -> Player:
         draw,
         steps,
         [_event(played, step) for step in range(steps)],
-        f"{played.topC} slots over {steps} steps. A bar for each gradient in the memory is its "
+        f"{played.size} slots over {steps} steps. A bar for each gradient in the memory is its "
         "priority, the box around it the norm that it started from. The bars get shorter from step "
         "to step, and the shortest is evicted when a larger gradient comes. "
         f"{played.rejected} of {steps} gradients are rejected; that of step {longest} stays "
@@ -211,7 +211,7 @@ def extra_stay(
     return figure
 
 
-def after_bad_batch(runs: Mapping[str, Sequence[Course]], title: str, bad: int = 100) -> Picture:
+def after_bad_batch(runs: Mapping[str, Sequence[Course]], title: str, bad: int = 80) -> Picture:
     """Validation loss over the steps of trainings with a bad mini-batch: mean and range of seeds.
 
     Args:
@@ -221,19 +221,23 @@ def after_bad_batch(runs: Mapping[str, Sequence[Course]], title: str, bad: int =
     """
     with plt.rc_context(STYLE):
         figure, ax = subplots(height=3.9)
-        said = {}
+        said, lowest = {}, -math.inf
+        ends = {name: mean(run.validation_loss[-1] for run in runs[name]) for name in runs}
+        colors = {}
         for (name, courses), look in zip(runs.items(), LOOKS):
             band(ax, courses[0].steps, zip(*(run.validation_loss for run in courses)), **look)
-            end, back = mean(r.validation_loss[-1] for r in courses), steps_until_back(courses, bad)
-            label(ax, courses[0].steps[-1] + 5, end, name, look["color"])
-            said[name] = f"{end:.2f} at the end, " + (
-                "never as low again as before that step"
+            back, colors[name] = steps_until_back(courses, bad), look["color"]
+            said[name] = f"{ends[name]:.2f} at the end, " + (
+                "never as low again as right before it"
                 if back is None
-                else f"as low as before that step after {back} steps"
+                else f"as low as right before it after {back} step{'s' * (back > 1)}"
             )
+        for name in sorted(ends, key=ends.__getitem__):  # labels that do not overlap
+            lowest = max(ends[name], lowest + 0.22)
+            label(ax, 1.02 * courses[0].steps[-1], lowest, name, colors[name])
         ax.axvline(bad, color=GREY, linewidth=1, linestyle=":", zorder=0)
         steps = courses[0].steps[-1]
-        annotate(ax, "one spoilt\nmini-batch", (bad, 2.9), (bad - 45, 2.75))
+        annotate(ax, "one spoilt\nmini-batch", (bad, 2.9), (0.62 * bad, 2.75))
         ax.set(xlabel="step", ylabel="validation loss", ylim=(0, None), xlim=(0, 1.24 * steps))
         ax.set_xticks(range(0, steps + 1, 50))
         finding(figure, title)

@@ -22,8 +22,9 @@ INSERT_MISTAKES: dict[str, dict[str, str]] = {
         "place = min": "place = max",
         "norm > memory[place][0]": "norm > min(p for p, _ in memory)",
     },
-    "the norm is compared with the largest priority. It only has to be larger than the "
-    "smallest.": {"norm > memory[place][0]": "norm > max(p for p, _ in memory)"},
+    "the norm is compared with the largest priority. It only has to be larger than the smallest.": {
+        "norm > memory[place][0]": "norm > max(p for p, _ in memory)"
+    },
     "the comparison is the wrong way round: smaller gradients are inserted.": {
         "norm > memory": "norm < memory"
     },
@@ -70,12 +71,12 @@ REMEMBER_MISTAKES: dict[str, dict[str, str]] = {
     "what you want, 0 < norm < math.inf.": {
         "0 < norm < math.inf": "not (norm == 0 or norm == math.inf)"
     },
-    "an infinite norm is inserted, and would stay for ever.": {
-        "0 < norm < math.inf": "norm > 0"
-    },
+    "an infinite norm is inserted, and would stay for ever.": {"0 < norm < math.inf": "norm > 0"},
     "a norm of zero is inserted as long as there is room. It has nothing to say, and fills a "
     "slot.": {"0 < norm < math.inf": "math.isfinite(norm)"},
-    "NaN and zero are inserted as long as there is room.": {"0 < norm < math.inf": "norm != math.inf"},
+    "NaN and zero are inserted as long as there is room.": {
+        "0 < norm < math.inf": "norm != math.inf"
+    },
     "NaN and infinity are inserted.": {"0 < norm < math.inf": "norm != 0"},
     "infinity and zero are inserted.": {"0 < norm < math.inf": "norm == norm"},
     "topC is taken for 2. It is an argument.": {".clone(), topC": ".clone(), 2"},

@@ -1,7 +1,7 @@
 """What is trained and measured of the notebook *which gradients to keep*."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice, repeat
 from statistics import mean
 from typing import Any, NamedTuple
@@ -22,12 +22,12 @@ class Played(NamedTuple):
 
     Attributes:
         norms: the norm of the gradient of each step.
-        topC: how many slots there are.
+        size: how many slots there are.
         held: after each step, by the step that a gradient came in, its priority.
     """
 
     norms: list[float]
-    topC: int
+    size: int
     held: list[dict[int, float]]
 
     def stays(self, born: int) -> int:
@@ -45,9 +45,7 @@ class Played(NamedTuple):
         return max((step - min(held) for step, held in enumerate(self.held) if held), default=0)
 
 
-def play(
-    remember: Remember, norms: Sequence[float], topC: int = 10, decay: float = 0.7
-) -> Played:
+def play(remember: Remember, norms: Sequence[float], topC: int = 10, decay: float = 0.7) -> Played:
     """Show a memory gradients of the given norms, one a step.
 
     Args:
@@ -108,8 +106,8 @@ def slots(played: Played) -> Tensor:
     Returns:
         shape (topC, steps).
     """
-    ages = [[math.nan] * len(played.norms) for _ in range(played.topC)]
-    there: list[int | None] = [None] * played.topC
+    ages = [[math.nan] * len(played.norms) for _ in range(played.size)]
+    there: list[int | None] = [None] * played.size
     for step, held in enumerate(played.held):
         there = [born if born in held else None for born in there]
         for born in sorted(held.keys() - set(there)):
@@ -173,8 +171,8 @@ def course(
     lr: float,
     seed: int,
     data: Data,
-    bad: int | None = 100,
-    steps: int = 300,
+    bad: int | None = 80,
+    steps: int = 200,
     factor: float = 3.0,
     every: int = 10,
 ) -> Course:
@@ -219,19 +217,15 @@ def course(
     return found
 
 
-def steps_until_back(runs: Sequence[Course], bad: int = 100) -> int | None:
-    """How many steps the mean loss needs to be as low again as right before the bad mini-batch.
+def steps_until_back(runs: Sequence[Course], bad: int = 80) -> int | None:
+    """How many steps until the mean loss stays as low as it was before the bad mini-batch.
 
-    None: it is not so until the end.
+    None: it is higher at the end.
     """
     means = [mean(losses) for losses in zip(*(run.validation_loss for run in runs))]
     steps = runs[0].steps
     before = means[steps.index(bad)]
-    return next((s - bad for s, loss in zip(steps, means) if s > bad and loss <= before), None)
-
-
-def last_losses(
-    trials: Mapping[float, Sequence[Course]],
-) -> dict[float, list[float]]:
-    """For each learning rate the losses at the end, one for each seed."""
-    return {lr: [run.validation_loss[-1] for run in runs] for lr, runs in trials.items()}
+    if means[-1] > before:
+        return None
+    higher = [s for s, loss in zip(steps, means) if s >= bad and loss > before]
+    return next(s for s in steps if s > max(higher, default=bad)) - bad
