@@ -32,8 +32,8 @@ SHADES = 64  #: of ages: few enough that a picture of 128 colours has each of th
 
 def _listed(steps: Iterable[int]) -> str:
     """Steps in words, runs of them by their ends."""
-    steps, runs = sorted(steps), []
-    for step in steps:
+    runs: list[list[int]] = []
+    for step in sorted(steps):
         if runs and step == runs[-1][1] + 1:
             runs[-1][1] = step
         else:
