@@ -25,12 +25,12 @@ def slots_explorer(remember: Remember, norms: Sequence[float]) -> Explorer:
         return explored(played(topC, decay, height), SPIKE, f"topC {topC}, decay {decay:g}")
 
     def reached(topC: int, decay: float, height: float) -> str:
-        stays, rejected = played(topC, decay, height).stays(SPIKE), 0
-        rejected = played(topC, decay, height).rejected
+        life = played(topC, decay, height)
+        stays, rejected = life.stays(SPIKE), life.rejected
         if height != 10 or stays > 30 or rejected < 12:
             return ""
         return (
-            f"with {topC} slots the spike stays {stays} steps and {rejected} gradients are "
+            f"with {topC} slot{'s' * (topC > 1)} the spike stays {stays} steps and {rejected} gradients are "
             "rejected. Few slots choose even at a fast decay."
         )
 
