@@ -30,8 +30,8 @@ def slots_explorer(remember: Remember, norms: Sequence[float]) -> Explorer:
         if height != 10 or stays > 30 or rejected < 12:
             return ""
         return (
-            f"with {topC} slot{'s' * (topC > 1)} the spike stays {stays} steps and {rejected} gradients are "
-            "rejected. Few slots choose even at a fast decay."
+            f"with {topC} slot{'s' * (topC > 1)} the spike stays {stays} steps, and "
+            f"{rejected} gradients are rejected. Few slots choose even at a fast decay."
         )
 
     return Explorer(
