@@ -42,7 +42,7 @@ NOTEBOOKS = (
         ("01",),
     ),
     Notebook(
-        "03_which_gradients_to_keep", "Which gradients deserve keeping?", 45, "optimizers", ("02",)
+        "03_which_gradients_to_keep", "Which gradients deserve keeping?", 35, "optimizers", ("02",)
     ),
     Notebook(
         "04_how_old_and_new_combine",
