@@ -28,7 +28,7 @@ def library_converges(rate: float, slots: int) -> bool:
     """What stands in for the reader's answer."""
     x = torch.nn.Parameter(torch.tensor([1.0]))
     optimizer = SGD_C([x], lr=rate, aggr="mean", topC=slots)
-    for _ in range(200):
+    for _ in range(400):
         x.grad = x.detach().clone()
         optimizer.step()
     return abs(x.item()) < 1

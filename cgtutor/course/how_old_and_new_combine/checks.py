@@ -148,7 +148,7 @@ def my_sgd_c(answer: Any) -> str:
         "Indent your class by four, below def critical(Base):, and end with return Critical.",
         "The class inherits from Base: class Critical(Base). SGD stands nowhere in it any more.",
     ],
-    errors={"exec": "Return the class itself, not what a call of it returns."},
+    errors={"'aggr'": "Return your own class with its __init__, not Base itself."},
 )
 def my_critical(answer: Critical) -> str:
     """A function that makes a critical-gradient optimizer of any of torch's."""
@@ -215,7 +215,7 @@ Converges = Callable[[float, int], Any]
 @check(
     hints=[
         'x = torch.nn.Parameter(torch.tensor([1.0])) and an optimizer with aggr="mean", topC=topC.',
-        "In each of the 200 steps: x.grad = x.detach().clone(), then optimizer.step().",
+        "In each of the 400 steps: x.grad = x.detach().clone(), then optimizer.step().",
         "return abs(x.item()) < 1",
     ]
 )
@@ -236,7 +236,7 @@ def converges_in_the_bowl(answer: Converges) -> str:
             if bool(found) is not right:
                 came = "nearer to the bottom" if right else "farther away from the bottom"
                 raise NotYet(
-                    f"after 200 steps x is {came} than at the start, so return {right}. Is the "
+                    f"after 400 steps x is {came} than at the start, so return {right}. Is the "
                     "gradient x itself, as it is in this step? Are rate, topC and the rule mean "
                     "passed on? Is abs(x) compared with 1?"
                 )

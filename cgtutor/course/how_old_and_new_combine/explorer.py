@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import SGD
 
 from cgtutor import SGD_C
-from cgtutor.course.how_old_and_new_combine.figures import ways_down
+from cgtutor.course.how_old_and_new_combine.figures import on_a_map
 from cgtutor.course.how_old_and_new_combine.study import GOLDSTEIN_PRICE, descend, in_words
 from cgtutor.course.shared.explorer import Explorer, choices
 from cgtutor.course.shared.style import Picture
@@ -53,7 +53,11 @@ def kappa_explorer() -> Explorer:
     """SGD, SGD at twice the learning rate and SGD_C on Goldstein–Price, by κ and rule."""
 
     def draw(kappa: float, rule: str) -> Picture:
-        return ways_down(GOLDSTEIN_PRICE, _chosen(kappa, rule), f"SGD_C: {rule}, κ = {kappa:.2f}")
+        return on_a_map(
+            GOLDSTEIN_PRICE,
+            _chosen(kappa, rule),
+            f"{rule}, κ = {kappa:.2f}: SGD_C ends at a height of {in_words(height(kappa, rule))}",
+        )
 
     def height(kappa: float, rule: str) -> float:
         return float(GOLDSTEIN_PRICE.height(_chosen(kappa, rule)["SGD_C"][-1]))
@@ -61,7 +65,7 @@ def kappa_explorer() -> Explorer:
     def reached(kappa: float, rule: str) -> str:
         k = KAPPAS.index(kappa)
         below = height(KAPPAS[k - 1], rule) if k else 0.0
-        if rule != "sum" or height(kappa, rule) >= 10 or below < 10:
+        if rule != "sum" or height(kappa, rule) >= 20 or below < 20:
             return ""
         return (
             f"with κ = {kappa:g} SGD_C ends at a height of {in_words(height(kappa, rule))}, with "
@@ -75,6 +79,6 @@ def kappa_explorer() -> Explorer:
             "rule": ipywidgets.ToggleButtons(options=RULES, value="sum", description="rule"),
         },
         goal="SGD stops in a local minimum (+), 27 above the lowest (★). Find the smallest κ with "
-        "which the rule sum ends below a height of 10.",
+        "which the rule sum ends below a height of 20.",
         reached=reached,
     )

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator, NullLocator
 from torch import Tensor
@@ -107,10 +108,59 @@ def _bands(surface: Surface) -> np.ndarray:
     return (255 * colours[..., :3]).astype(np.uint8)
 
 
+def _paths(ax: Axes, surface: Surface, paths: Mapping[str, Tensor]) -> None:
+    """Draw paths on a surface, height in grey."""
+    ax.imshow(_bands(surface), extent=surface.window, origin="lower", aspect="auto")
+    for name, look in _looks(paths):
+        ax.plot(*_until_far(paths[name]).T.tolist(), label=name, **look)
+    for *point, value in surface.minima:
+        star: Any = {"marker": "+", "markersize": 10, "markeredgewidth": 2.5}
+        if value == surface.minima[0][2]:
+            star = {"marker": "*", "markersize": 15, "markeredgecolor": "white"}
+        ax.plot(*point, color="black", linestyle="", zorder=5, **star)
+    ax.set(xlim=surface.window[:2], ylim=surface.window[2:])
+    ax.grid(visible=False)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(4))
+
+
+def _looks(paths: Mapping[str, Tensor]) -> list[tuple[str, dict[str, Any]]]:
+    """A look for each path: what lies below others is wider, and the last point has the marker."""
+    return [
+        (name, look | {"linewidth": width, "markersize": 3 + width, "markevery": [-1]})
+        for (name, look), width in zip(looks(paths), (4.0, 2.8, 1.9))
+    ]
+
+
+def _ends(surface: Surface, paths: Mapping[str, Tensor]) -> str:
+    steps = len(next(iter(paths.values()))) - 1
+    ends = [f"{name} {in_words(surface.height(p[-1]).item())}" for name, p in paths.items()]
+    return f"After {steps} steps the heights are: {', '.join(ends)}."
+
+
+def on_a_map(surface: Surface, paths: Mapping[str, Tensor], heading: str) -> Picture:
+    """Paths on a surface alone, which is quick to draw.
+
+    Args:
+        surface: below the paths.
+        paths: by name the points of a run, shape (steps + 1, 2), with the same start.
+        heading: the figure's title.
+    """
+    with plt.rc_context(BY_HAND):
+        figure, ax = subplots(height=4.0)
+        figure.subplots_adjust(left=0.065, right=0.985, bottom=0.09, top=0.88)
+        finding(figure, heading)
+        _paths(ax, surface, paths)
+        ax.legend(loc="lower left", handlelength=3)
+    start = pair(next(iter(paths.values()))[0])
+    figure.alt = f"{heading}. Paths on {surface.name} from {start}. {_ends(surface, paths)}"
+    return figure
+
+
 def ways_down(
     surface: Surface, paths: Mapping[str, Tensor], heading: str, upto: int | None = None
 ) -> Picture:
-    """Paths on a surface, height in grey, and beside it how high they are, step by step.
+    """Paths on a surface, and beside it how high they are, step by step.
 
     Args:
         surface: below the paths.
@@ -119,39 +169,25 @@ def ways_down(
         upto: draw the paths up to this step; the axes are those of the whole.
     """
     steps = len(next(iter(paths.values()))) - 1
-    shown = (steps if upto is None else upto) + 1
+    so_far = {name: path[: (steps if upto is None else upto) + 1] for name, path in paths.items()}
     with plt.rc_context(BY_HAND):
         figure, (ax, beside) = subplots(1, 2, height=4.0, width_ratios=[1.25, 1])
         figure.subplots_adjust(left=0.075, right=0.985, bottom=0.13, top=0.83, wspace=0.24)
         finding(figure, heading)
-        ax.imshow(_bands(surface), extent=surface.window, origin="lower", aspect="auto")
-        for (name, look), width in zip(looks(paths), (4.0, 2.8, 1.9)):
-            part = _until_far(paths[name][:shown])
-            marks: Any = {"markersize": 3 + width, "markevery": [-1], "linewidth": width}
-            ax.plot(*part.T.tolist(), **look | marks)
-            high = surface.height(paths[name][:shown]).clamp(FLOOR, 1e6).tolist()
-            beside.plot(high, **look | marks, label=name)
-        for *point, value in surface.minima:
-            star = {"marker": "+", "markersize": 10, "markeredgewidth": 2.5}
-            if value == surface.minima[0][2]:
-                star = {"marker": "*", "markersize": 15, "markeredgecolor": "white"}
-            ax.plot(*point, color="black", linestyle="", zorder=5, **star)
-        ax.set(xlim=surface.window[:2], ylim=surface.window[2:])
-        ax.grid(visible=False)
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_locator(MaxNLocator(4))
+        _paths(ax, surface, so_far)
+        for name, look in _looks(so_far):
+            high = surface.height(so_far[name]).clamp(FLOOR, 1e6).tolist()
+            beside.plot(high, label=name, **look)
         beside.set(yscale="log", xlim=(-0.03 * steps, steps), ylim=(0.4 * FLOOR, 1e3))
-        beside.set_yticks([1e-6, 1e-4, 1e-2, 1, 100], ["0", "0.0001", "0.01", "1", "100"])
+        beside.set_yticks([1e-6, 1e-4, 1e-2, 1, 100], ["10⁻⁶", "0.0001", "0.01", "1", "100"])
         beside.yaxis.set_minor_locator(NullLocator())
         beside.set_xlabel("step")
         beside.set_title("height", loc="left", fontsize=11)
         beside.legend(loc="lower left", fontsize=11, handlelength=2.6)
-    ends = {n: in_words(surface.height(p[shown - 1]).item()) for n, p in paths.items()}
+    start = pair(next(iter(paths.values()))[0])
     figure.alt = (
-        f"{heading}. Paths on {surface.name} from {pair(next(iter(paths.values()))[0])}, and their "
-        f"height above the lowest minimum. After {shown - 1} steps: "
-        + ", ".join(f"{name} {height}" for name, height in ends.items())
-        + "."
+        f"{heading}. Paths on {surface.name} from {start}, and their height above the lowest "
+        f"minimum. {_ends(surface, so_far)}"
     )
     return figure
 
@@ -173,7 +209,7 @@ def beale_player(paths: Mapping[str, Tensor], heading: str) -> Player:
         heading: the figure's title.
     """
     steps = len(next(iter(paths.values()))) - 1
-    frames = [i for i in (*range(13), *range(15, 40, 5), *range(40, steps + 1, 20)) if i <= steps]
+    frames = [i for i in (*range(10), *range(10, 40, 6), *range(40, steps + 1, 20)) if i <= steps]
     ends = [{n: in_words(BEALE.height(p[i]).item()) for n, p in paths.items()} for i in frames]
     captions = [
         f"Step {i}. Heights: " + ", ".join(f"{name} {height}" for name, height in end.items()) + "."
