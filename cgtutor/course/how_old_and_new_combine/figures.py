@@ -226,21 +226,23 @@ def final_heights(runs: Heights) -> Picture:
         runs: what :func:`.study.heights_by_rate` found.
     """
     best = {name: lowest_rate(trials) for name, trials in runs.items()}
-    middle = {name: max(median(runs[name][rate]), FLOOR) for name, rate in best.items()}
+    middle = {name: median(runs[name][rate]) for name, rate in best.items()}
     with plt.rc_context(STYLE):
         figure, ax = subplots(height=0.9 + 0.42 * len(runs))
         for row, (name, rate) in enumerate(best.items()):
             color, mark = (ORANGE, "s") if "_C" in name else (BLUE, "o")
             ends = [max(end, FLOOR) for end in runs[name][rate]]
             ax.plot(ends, [row] * len(ends), mark, color=color, markersize=8, alpha=0.55)
-            ax.plot(middle[name], row, "|", color="black", markersize=17, markeredgewidth=2)
+            ax.plot(
+                max(middle[name], FLOOR), row, "|", color="black", markersize=17, markeredgewidth=2
+            )
         ax.set(xscale="log", xlim=(0.5 * FLOOR, 0.1), ylim=(len(runs) - 0.5, -0.5))
         ax.set_yticks(range(len(runs)), list(runs))
         ax.set_xticks([1e-6, 1e-4, 1e-2], ["below 0.000001", "0.0001", "0.01"])
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xlabel("height at the end (lower is better)")
         ax.grid(axis="y", visible=False)
-        finding(figure, "On Beale the memory helps SGD, and sets Adam back")
+        finding(figure, "On Beale sum helps SGD; Adam is better off without a memory")
     figure.alt = (
         "Heights after 220 steps on Beale from five starts, each optimizer at its own best "
         "learning rate. Medians: "

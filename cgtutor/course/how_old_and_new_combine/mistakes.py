@@ -90,17 +90,14 @@ _PRIORITY = "sum(p.grad.norm().item() for p in params)"
 
 #: By what to say of them, mistakes that are often made: what stands in place of which part.
 MISTAKES = {
-    "this is the base optimizer; the memory has no part in it yet.": {_AGGREGATE: ""},
+    "this is the base optimizer. The aggregate does not get into p.grad, or nothing is inserted.": {
+        _AGGREGATE: ""
+    },
     "g is inserted before the aggregate is made, and counts twice. Make the aggregate first.": {
         _AGGREGATE: f"{_INSERT}; {_AGGREGATE}",
         f"  {_INSERT}\n": "  pass\n",
     },
-    "nothing is ever inserted, so the memory stays empty.": {_INSERT: ""},
     "the priorities do not decay: memory.fade() after each insertion.": {_FADE: ""},
-    "the priorities decay before g is inserted. Insert first; then all decay, g's too.": {
-        _INSERT: "memory.fade()",
-        f"{_FADE}\n                    kept": f"{_INSERT}\n                    kept",
-    },
     f"the priority is each gradient's own norm. {_SYNCED}": {
         "insert(priority": "insert(g.norm().item()"
     },
