@@ -110,7 +110,13 @@ def _bands(surface: Surface) -> np.ndarray:
 
 def _paths(ax: Axes, surface: Surface, paths: Mapping[str, Tensor]) -> None:
     """Draw paths on a surface, height in grey."""
-    ax.imshow(_bands(surface), extent=surface.window, origin="lower", aspect="auto")
+    ax.imshow(
+        _bands(surface),
+        extent=surface.window,
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+    )
     for name, look in _looks(paths):
         ax.plot(*_until_far(paths[name]).T.tolist(), label=name, **look)
     for *point, value in surface.minima:
@@ -148,9 +154,10 @@ def on_a_map(surface: Surface, paths: Mapping[str, Tensor], heading: str) -> Pic
     """
     with plt.rc_context(BY_HAND):
         figure, ax = subplots(height=4.0)
-        figure.subplots_adjust(left=0.065, right=0.985, bottom=0.09, top=0.88)
+        figure.subplots_adjust(left=0.015, right=0.985, bottom=0.03, top=0.88)
         finding(figure, heading)
         _paths(ax, surface, paths)
+        ax.set(xticks=[], yticks=[])  # a tenth of a second has no room for their labels
         ax.legend(loc="lower left", handlelength=3)
     start = pair(next(iter(paths.values()))[0])
     figure.alt = f"{heading}. Paths on {surface.name} from {start}. {_ends(surface, paths)}"
