@@ -46,8 +46,8 @@ NOTEBOOKS = (
     ),
     Notebook(
         "04_how_old_and_new_combine",
-        "How do old and new combine, and where does it enter SGD, RMSprop, Adam and AdamW?",
-        50,
+        "How do old and new combine?",
+        35,
         "optimizers",
         ("03",),
     ),
