@@ -56,10 +56,11 @@ def case(results: Mapping[str, Array]) -> Picture:
         ax.set(xlim=(-0.75, 1.75), ylim=(43, 93), xticks=[], ylabel="right on the test part (%)")
         finding(figure, f"With a memory, SGD is right {lead:.1f} points more often")
     pairs = ", ".join(f"{one:.0f} and {other:.0f}" for one, other in zip(a, b))
+    ahead = f"; {memory} is ahead with every seed" if (b > a).all() else ""
     figure.alt = (
         f"Percent of the test points that are right, for {len(a)} seeds, {base} and {memory}: "
-        f"{pairs}. The means are {a.mean():.1f} and {b.mean():.1f}, a lead of {lead:.1f} points; "
-        f"{memory} is ahead with every seed."
+        f"{pairs}. The means are {a.mean():.1f} and {b.mean():.1f}, a lead of {lead:.1f} points"
+        f"{ahead}."
     )
     return figure
 
@@ -87,7 +88,7 @@ def autopsy(steps: Mapping[str, Lead], culprit: str) -> Picture:
         ax.set_xlabel("lead of SGD_C (points), with its 95 % interval")
         ax.grid(visible=False, axis="y")
         ax.tick_params(axis="y", length=0)
-        annotate(ax, "here the\nlead dies", (3.6, at - 0.05), (20, at + 0.35))
+        annotate(ax, "here the lead dies", (10, at), (21, at))
         finding(figure, "The lead survives every suspect but one: the learning rate")
     figure.alt = (
         "The lead of SGD_C over SGD in points with its 95 % interval, one change of the protocol "
@@ -126,8 +127,16 @@ def forest(authors: Leads, fair: Leads) -> Picture:
         names = [f"{base}, {short.get(study, 'separation')}" for base, study in rows]
         axes[0].set_yticks(range(len(rows)), names)
         axes[0].set(xlim=(-4, 13.5), ylim=(len(rows) - 0.5, -0.7))
-        label(axes[1], 5.0, 4.0, "authors' protocol", ORANGE)
-        label(axes[1], 1.9, 2.17, "fair protocol", BLUE)
+        base, study = rows[0]
+        for leads, color, shift, text in (
+            (authors, ORANGE, -0.2, "authors' protocol"),
+            (fair, BLUE, 0.2, "fair protocol"),
+        ):
+            mean, half = leads[next(iter(fair))][base][study]
+            label(axes[0], mean + half + 0.4, shift, text, color)
+        model, (base, study) = list(fair)[-1], rows[2]
+        mean, _ = authors[model][base][study]
+        annotate(axes[-1], "the case above", (mean, 1.9), (9.2, 4.0))
         every = [lead for by in fair.values() for of in by.values() for lead in of.values()]
         most = max(abs(mean) for mean, _ in every)
         bound = "one point" if most < 1 else f"{most:.1f} points"
@@ -164,11 +173,11 @@ def rates_and_lead(rates: Sequence[float], leads: Sequence[Lead], i: int, j: int
         ax.axhline(0, color=GREY, linewidth=1)
         ax.plot(range(len(rates)), [lead for lead, _ in leads], color="0.65", linewidth=1.5)
         ax.axvline(j, color=ORANGE, linestyle="--", linewidth=1.5)
-        ax.text(j + 0.08, -39, "SGD_C", color=ORANGE)
+        ax.text(j + 0.08, -51, "SGD_C", color=ORANGE)
         color = ORANGE if mean > half else BLUE if mean < -half else "black"
         ax.errorbar(i, mean, yerr=half, color=color, marker="D", markersize=9, capsize=6, lw=2.5)
         ax.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
-        ax.set(xlim=(-0.5, len(rates) - 0.5), ylim=(-44, 44), xlabel="learning rate of SGD")
+        ax.set(xlim=(-0.5, len(rates) - 0.5), ylim=(-56, 56), xlabel="learning rate of SGD")
         ax.set_ylabel("lead of SGD_C (points)")
         leader = "SGD_C leads" if mean > half else "SGD leads" if mean < -half else "nobody leads"
         finding(figure, f"{leader}: {written((mean, half))} points")
@@ -202,6 +211,6 @@ def race(train: Part, grounds: Mapping[str, Array], step: int) -> Picture:
             ax.set_title(name, fontsize=12)
             ax.set(xlim=(-3, 3), ylim=(-3, 3), xticks=[], yticks=[])
             ax.grid(visible=False)
-        finding(figure, f"Step {step}")
-    figure.alt = f"Three models after {step} steps: {', '.join(grounds)}."
+        finding(figure, "SGD_C moves like SGD at twice its learning rate")
+    figure.alt = f"What models say of the plane after {step} steps: {', '.join(grounds)}."
     return figure

@@ -1,6 +1,5 @@
 """Points of two classes in the plane, and what a model says of the plane."""
 
-import numpy as np
 import torch
 from sklearn.datasets import make_blobs
 from torch import nn
@@ -23,7 +22,7 @@ def ground(model: nn.Module, count: int = 61) -> Array:
     ticks = torch.linspace(-3, 3, count)
     across, up = torch.meshgrid(ticks, ticks, indexing="xy")
     logits = model(torch.stack([across, up], dim=-1))
-    return logits.argmax(-1).numpy()  # type: ignore[no-any-return]
+    return logits.argmax(-1).numpy()
 
 
 @torch.no_grad()
