@@ -31,7 +31,7 @@ from cgtutor.course.does_it_help.problems import (
 )
 from cgtutor.course.does_it_help.study import GRIDS, METHODS, PAIRS, cross_entropy, interval, train
 from cgtutor.course.shared.data import network
-from cgtutor.course.shared.style import Picture
+from cgtutor.course.shared.style import BLUE, ORANGE, Picture
 
 pytestmark = pytest.mark.usefixtures("double_precision", "one_thread")
 
@@ -527,6 +527,7 @@ def test_autopsy_figure():
     assert "as published +8.4 ± 3.8; twice +0.0 ± 1.0." in figure.alt
     bars = [c.lines[2][0].get_segments()[0][:, 0] for c in ax.containers]
     assert bars[0] == pytest.approx([4.6, 12.2])
+    assert [c.lines[0].get_color() for c in ax.containers] == [ORANGE, BLUE]
 
 
 def made_up(mean):
@@ -562,6 +563,7 @@ def test_explorers_goal():
     base = 50 + np.array([[-20.0, -10, 0]]) + noise + np.zeros((8, 3))
     memory = 50 + np.array([[-10.0, 0, 10]]) + np.random.default_rng(1).normal(size=(8, 3))
     memory[:, 1] += 0.2 - (memory[:, 1] - base[:, 2]).mean()
+    memory[:, 2] = memory[:, 1]
     explorer = rate_explorer(rates, base, memory)
     assert explorer.values == {"rival": 0.001, "ours": 0.001}
     assert "Goal:" in explorer.goal.value
@@ -570,6 +572,9 @@ def test_explorers_goal():
     assert "Reached:" in explorer.goal.value
     assert "At 2 times its learning rate nobody leads" in explorer.goal.value
     assert "nobody leads" in explorer.picture.value
+    explorer.set(ours=0.002)
+    assert "nobody leads" in explorer.picture.value
+    assert "Goal:" in explorer.goal.value, "SGD_C is to stay where it was"
     explorer.set(ours=0.0005)
     assert "Goal:" in explorer.goal.value
     assert "SGD leads" in explorer.picture.value
