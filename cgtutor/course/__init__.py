@@ -51,7 +51,7 @@ NOTEBOOKS = (
         "optimizers",
         ("03",),
     ),
-    Notebook("05_does_it_help", "Does it help on toy classification?", 50, "optimizers", ("04",)),
+    Notebook("05_does_it_help", "Does it help on toy classification?", 35, "optimizers", ("04",)),
     Notebook(
         "06_how_to_choose",
         "How do I choose topC and decay, and what does memory cost?",
