@@ -111,7 +111,7 @@ def two_queues(tensors: int = 4) -> Player:
     return player(
         draw,
         count,
-        [_caption(*runs.values(), now=i * _STRIDE) for i in range(count)],
+        [_caption(i * _STRIDE, *runs.values()) for i in range(count)],
         f"Time lines of a CPU, which launches {2 * tensors} jobs, and a GPU, which works them "
         f"off. {named(times)}. With looks the GPU's time line has gaps, and without it has none.",
         milliseconds=350,
@@ -123,7 +123,7 @@ def _waiting(tasks: Sequence[Task], now: float) -> int:
     return launched - sum(t.processor == "GPU" and t.start <= now for t in tasks)
 
 
-def _caption(looks: Sequence[Task], never: Sequence[Task], now: float) -> str:
+def _caption(now: float, looks: Sequence[Task], never: Sequence[Task]) -> str:
     doing = {t.processor: t.kind for t in looks if t.start <= now < t.end}
     if now >= finished(looks):
         return "Both have done the same work. Each look cost the time of an answer and a launch."
