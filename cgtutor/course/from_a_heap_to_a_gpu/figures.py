@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from cgtutor.course.from_a_heap_to_a_gpu.study import LAUNCH, Task, finished, memories, queue
+from cgtutor.course.from_a_heap_to_a_gpu.study import Task, finished, memories, queue
 from cgtutor.course.shared.player import Player, player
 from cgtutor.course.shared.style import (
     BLUE,
@@ -16,6 +16,7 @@ from cgtutor.course.shared.style import (
     GREY,
     ORANGE,
     STYLE,
+    WIDTH,
     Picture,
     annotate,
     finding,
@@ -80,7 +81,7 @@ def two_queues(tensors: int = 4) -> Player:
     kinds = ("launch", "wait", "norm", "insert")
 
     def draw(i: int) -> Picture:
-        now = i * _STRIDE
+        now = (i + 1) * _STRIDE
         with plt.rc_context(BY_HAND):
             figure, axes = subplots(2, 1, height=4.4, sharex=True)
             figure.subplots_adjust(0.075, 0.115, 0.985, 0.83, hspace=0.42)
@@ -106,12 +107,12 @@ def two_queues(tensors: int = 4) -> Player:
             figure.legend(handles=handles, loc="upper center", ncols=4)
         return figure
 
-    count = _END // _STRIDE + 1
+    count = _END // _STRIDE
     times = {title: f"{finished(tasks):g} microseconds" for title, tasks in runs.items()}
     return player(
         draw,
         count,
-        [_caption(i * _STRIDE, *runs.values()) for i in range(count)],
+        [_caption((i + 1) * _STRIDE, *runs.values()) for i in range(count)],
         f"Time lines of a CPU, which launches {2 * tensors} jobs, and a GPU, which works them "
         f"off. {named(times)}. With looks the GPU's time line has gaps, and without it has none.",
         milliseconds=350,
@@ -133,8 +134,6 @@ def _caption(now: float, looks: Sequence[Task], never: Sequence[Task]) -> str:
         if "GPU" in doing:
             return "Above, the CPU waits for a norm and launches nothing. Below, the queue fills."
         return "Above, the answer is on its way. The GPU has nothing to do."
-    if now <= LAUNCH:
-        return "The CPU launches the first job, the norm of the first tensor's gradient."
     if "GPU" not in doing:
         return "Above, the queue is empty: the GPU waits for the next launch."
     return "The CPU launches jobs. The GPU works them off in order."
@@ -172,8 +171,8 @@ def drift(errors: Mapping[str, Sequence[float]], stride: int) -> Picture:
 def queues(tasks: Mapping[str, Sequence[Task]], backward: float, end: float) -> Picture:
     """Time lines of two engines behind a backward pass; as fast to draw as an explorer needs."""
     with plt.rc_context(BY_HAND):
-        figure, ax = subplots(height=3.2)
-        figure.subplots_adjust(0.19, 0.16, 0.98, 0.86)
+        figure = Picture(figsize=(WIDTH, 3.2))
+        ax = figure.add_axes((0.19, 0.16, 0.79, 0.7))
         names = []
         for row, (name, those) in enumerate(tasks.items()):
             y = 2.4 * row
@@ -185,7 +184,7 @@ def queues(tasks: Mapping[str, Sequence[Task]], backward: float, end: float) -> 
             ax.text(min(last + 40, 0.86 * end), y + 0.9, text, va="center", fontweight="bold")
         ax.set(xlim=(0, end), ylim=(3.9, -0.6), xlabel="microseconds")
         ax.set_yticks([y for y, _ in names], [name for _, name in names])
-        ax.set_xticks(range(0, int(end), 1000))
+        ax.set_xticks(range(0, int(end), 2000))
         ax.grid(visible=False)
         handles = [
             Patch(label=TASKS[kind][0], facecolor=TASKS[kind][1]["facecolor"], edgecolor=GREY)
@@ -221,7 +220,15 @@ def _merged(ax: Axes, tasks: Sequence[Task], processor: str, y: float) -> None:
 
 
 def step_times(panels: Mapping[str, Mapping[str, float]], floor: float, device: str) -> Picture:
-    """Measured times of a step, as multiples of the first one's, and the floor."""
+    """Measured times of a step, as multiples of the first one's, and the floor.
+
+    The title says what came out, whatever that is.
+
+    Args:
+        panels: for small tensors and for large ones, by name; the first is without a memory.
+        floor: of a step with a memory.
+        device: where it was measured.
+    """
     with plt.rc_context(STYLE):
         rows = max(len(panel) for panel in panels.values())
         figure, axes = subplots(1, len(panels), height=1.6 + 0.42 * rows, sharey=True)
@@ -238,7 +245,11 @@ def step_times(panels: Mapping[str, Mapping[str, float]], floor: float, device: 
         label(axes[-1], floor, len(panel) - 0.35, " floor", ORANGE)
         axes[0].set_ylim(rows - 0.1, -0.6)
         figure.supxlabel(f"time of a step on {device}, SGD = 1 (measured)", fontsize=11)
-        finding(figure, "Small tensors pay for operations, large ones for words")
+        small, large = (list(panel.items())[1:] for panel in panels.values())
+        best = min(small, key=lambda item: item[1])[0]
+        times = min(value for _, value in large) / floor
+        text = f"Small: {best} is fastest. Large: {times:.1f} times the floor at best"
+        finding(figure, text)
     figure.alt = (
         f"Bars of measured times of a step, SGD's being 1, for {' and '.join(panels)}: "
         f"{', '.join(panel)}. A line at {floor:.2f} is the floor."
