@@ -62,7 +62,7 @@ NOTEBOOKS = (
     Notebook(
         "07_from_a_heap_to_a_gpu",
         "How does the memory get from a heap to a GPU?",
-        40,
+        35,
         "optimizers",
         ("06",),
     ),
