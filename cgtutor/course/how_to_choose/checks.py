@@ -1,4 +1,4 @@
-"""The checks of the exercises of the notebook *how to choose*, and what stands in for answers."""
+"""The checks of the exercises of the notebook *how to choose*."""
 
 import math
 from collections.abc import Callable
@@ -9,6 +9,11 @@ import numpy as np
 from torch import Tensor
 
 from cgtutor import weight_evenness
+from cgtutor.course.how_to_choose.answers import (
+    compare_fairly,
+    drift_by_hand,
+    weigh_by_bisection,
+)
 from cgtutor.course.shared.check import NotYet, case, check, edited
 
 Array = np.ndarray
@@ -34,14 +39,6 @@ def _close(one: float, other: float) -> bool:
 Drift = Callable[[int, float, float, float], float]
 
 
-def drift_by_hand(P: int, C: float, decay: float, kappa: float) -> float:
-    """A right answer to the exercise ``drift``."""
-    stay = min(P, math.floor(math.log(C) / math.log(1 / decay)) + 1)
-    now = C - (P - 1)
-    remembered = stay * C - (P - stay)
-    return now + kappa * remembered
-
-
 _DRIFTS: dict[str, dict[str, str]] = {
     "one step too few: C takes part in the aggregates of floor(ln C / ln(1/decay)) + 1 later "
     "steps, the last of them being the one that evicts it.": {") + 1)": "))"},
@@ -64,7 +61,6 @@ _DRIFTS: dict[str, dict[str, str]] = {
         "now + kappa * remembered": "kappa * (now + remembered)"
     },
     "kappa is missing: it multiplies the memory's part.": {"kappa * ": ""},
-    "a period has P − 1 gradients of −1, not P.": {"C - (P - 1)": "C - P"},
     "this is the mean of a period; add up, and do not divide by P.": {
         "now + kappa * remembered": "(now + kappa * remembered) / P"
     },
@@ -114,7 +110,6 @@ _EVENNESSES: dict[str, Callable[[int, float], float]] = {
     "that is its approximation for decays near 1; with 0.7 it is 16 % too small. Take the "
     "logarithm.": lambda k, d: k * (1 - d),
     "the natural logarithm is meant, math.log.": lambda k, d: k * math.log10(1 / d),
-    "the natural logarithm is meant, not that of base 2.": lambda k, d: k * math.log2(1 / d),
     "the time is divided by ln(1/decay), so after solving for the mean excess it is a factor.": (
         lambda k, d: k / math.log(1 / d)
     ),
@@ -157,24 +152,8 @@ def evenness(answer: Callable[[int, float], float]) -> str:
 Weigh = Callable[[Array, float, float], Array]
 
 
-def weigh_by_bisection(norms: Array, a: float, kappa: float) -> Array:
-    """A right answer to the exercise ``weigh``."""
-    logs = np.log(norms)
-    low, high = logs.min() - a, logs.max()
-    for _ in range(60):
-        middle = (low + high) / 2
-        if np.maximum(logs - middle, 0).mean() > a:
-            low = middle
-        else:
-            high = middle
-    excess = np.maximum(logs - low, 0)
-    weights: Array = 1 + kappa * excess / a
-    return weights
-
-
 _WEIGHTS: dict[str, dict[str, str]] = {
     "the 1 of the gradient itself is missing.": {"1 + kappa": "kappa"},
-    "kappa is missing.": {"kappa * excess": "excess"},
     "divide the excess by a, so that its mean becomes 1.": {"excess / a": "excess"},
     "a norm below θ has the excess 0, not a negative one.": {
         "np.maximum(logs - low, 0)": "(logs - low)"
@@ -184,8 +163,6 @@ _WEIGHTS: dict[str, dict[str, str]] = {
     "this is θ = the smallest norm; find the θ with the mean excess a.": {
         "excess = np.maximum(logs - low, 0)": "excess = logs - logs.min()"
     },
-    "these are logarithms to different bases.": {"np.log(norms)": "np.log10(norms)"},
-    "take the logarithms of the norms, and not the norms.": {"np.log(norms)": "norms"},
 }
 _NORMS = np.exp(np.random.default_rng(6).normal(size=200))
 _WEIGHT_CASES = [(0.53, 1.0), (0.05, 1.0), (3.6, 2.0)]
@@ -244,15 +221,6 @@ def weigh(answer: Weigh) -> str:
 Compare = Callable[[Array, Array, Array], tuple[int, float, float]]
 
 
-def compare_fairly(tune: Array, fresh: Array, base: Array) -> tuple[int, float, float]:
-    """A right answer to the exercise ``compare``."""
-    best = tune.mean(0).argmin()
-    if best in (0, tune.shape[1] - 1):
-        raise ValueError(f"the best rate, number {best}, is at the grid's edge")
-    lead = fresh[:, best] - base
-    return int(best), lead.mean(), 2.262 * lead.std(ddof=1) / math.sqrt(len(lead))
-
-
 _COMPARISONS: dict[str, dict[str, str]] = {
     "this chooses the rate by the errors that it reports. Choose by `tune` alone.": {
         "best = tune": "best = fresh"
@@ -260,7 +228,6 @@ _COMPARISONS: dict[str, dict[str, str]] = {
     "this takes the single luckiest run. Choose by the mean over the seeds.": {
         "tune.mean(0)": "tune.min(0)"
     },
-    "this takes the largest error; the smallest is wanted.": {"argmin": "argmax"},
     "the sign: minus the baseline.": {"fresh[:, best] - base": "base - fresh[:, best]"},
     "this reports the errors to choose by. Report `fresh`.": {
         "lead = fresh[:, best] - base": "lead = tune[:, best] - base[: len(tune)]"
@@ -268,8 +235,6 @@ _COMPARISONS: dict[str, dict[str, str]] = {
     "the standard deviation of a sample divides by n − 1: ddof=1.": {"ddof=1": "ddof=0"},
     "the interval is of the mean: divide the standard deviation by the root of the number of "
     "seeds.": {" / math.sqrt(len(lead))": ""},
-    "the factor 2.262 is missing.": {"2.262 * ": ""},
-    "half of the width is 2.262 · s / √n, so do not double it.": {"2.262": "2 * 2.262"},
     "the seeds are the same on both sides, so take the spread of the differences.": {
         "lead.std(ddof=1)": "fresh[:, best].std(ddof=1)"
     },
