@@ -13,9 +13,17 @@ if TYPE_CHECKING:
     from cgtutor import streaming as streaming
     from cgtutor.aggregation import GradVac
     from cgtutor.memory import CriticalGradients
-    from cgtutor.optim import SGD_C, Adam_C, AdamW_C, RMSprop_C
+    from cgtutor.optim import SGD_C, Adam_C, AdamW_C, RMSprop_C, weight_evenness
 
-__all__ = ["SGD_C", "AdamW_C", "Adam_C", "CriticalGradients", "GradVac", "RMSprop_C"]
+__all__ = [
+    "SGD_C",
+    "AdamW_C",
+    "Adam_C",
+    "CriticalGradients",
+    "GradVac",
+    "RMSprop_C",
+    "weight_evenness",
+]
 __version__ = "0.1.0"
 
 _MODULES = ("aggregation", "autojac", "grouping", "memory", "optim", "optim_eff", "streaming")
@@ -24,7 +32,9 @@ _MODULES = ("aggregation", "autojac", "grouping", "memory", "optim", "optim_eff"
 _HOME = {
     "GradVac": "cgtutor.aggregation",
     "CriticalGradients": "cgtutor.memory",
-    **dict.fromkeys(("SGD_C", "Adam_C", "AdamW_C", "RMSprop_C"), "cgtutor.optim"),
+    **dict.fromkeys(
+        ("SGD_C", "Adam_C", "AdamW_C", "RMSprop_C", "weight_evenness"), "cgtutor.optim"
+    ),
 }
 
 

@@ -54,8 +54,8 @@ NOTEBOOKS = (
     Notebook("05_does_it_help", "Does it help on toy classification?", 35, "optimizers", ("04",)),
     Notebook(
         "06_how_to_choose",
-        "How do I choose topC and decay, and what does memory cost?",
-        40,
+        "When does it help, and how do I choose topC and decay?",
+        35,
         "optimizers",
         ("05",),
     ),

@@ -32,7 +32,15 @@ priority, of equals the oldest; the memory holds gradients without weight decay,
 
 from cgtutor.optim._base import CriticalGradientOptimizer
 from cgtutor.optim.adam import Adam_C, AdamW_C
+from cgtutor.optim.evenness import weight_evenness
 from cgtutor.optim.rmsprop import RMSprop_C
 from cgtutor.optim.sgd import SGD_C
 
-__all__ = ["SGD_C", "AdamW_C", "Adam_C", "CriticalGradientOptimizer", "RMSprop_C"]
+__all__ = [
+    "SGD_C",
+    "AdamW_C",
+    "Adam_C",
+    "CriticalGradientOptimizer",
+    "RMSprop_C",
+    "weight_evenness",
+]

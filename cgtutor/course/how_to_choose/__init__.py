@@ -1,1 +1,1 @@
-"""Notebook 06: How do I choose topC and decay, and what does memory cost?"""
+"""Notebook 06: When does it help, and how do I choose topC and decay?"""

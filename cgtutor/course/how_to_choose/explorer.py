@@ -1,40 +1,36 @@
-"""Explorers about choosing a memory."""
+"""The explorer about weights."""
+
+import math
 
 import ipywidgets
 
-from cgtutor.course.how_to_choose.figures import spike_priorities
-from cgtutor.course.how_to_choose.study import name, spike
-from cgtutor.course.shared.explorer import Explorer
-from cgtutor.course.shared.style import Picture
+from cgtutor.course.how_to_choose.figures import Weights
+from cgtutor.course.how_to_choose.study import FEATURE_NORM, LEAST_SQUARES, errors
+from cgtutor.course.shared.explorer import Explorer, choices, slider
+
+DECAYS = [0.5, 0.7, 0.9, 0.95, 0.98, 0.99, 0.995, 0.9975, 0.999]
 
 
-def spike_explorer() -> Explorer:
-    """How long one large gradient stays, by ``decay``, by its size and by ``topC``."""
+def weights_explorer() -> Explorer:
+    """How much a gradient counts by its norm, for the norms that the fit has in the end."""
+    weights = Weights(abs(errors(LEAST_SQUARES)) * FEATURE_NORM)
 
-    def draw(decay: float, ratio: float, topC: int) -> Picture:
-        label = f"{ratio:g} times the others, {name(topC, decay)}"
-        return spike_priorities({label: spike(ratio, decay, topC)})
+    def reached(topC: int, decay: float) -> str:
+        a = topC * math.log(1 / decay)
+        ratio = weights.ratio(a)
+        if topC < 20 or ratio < 9:
+            return ""
+        return (
+            f"a = {a:.3g}, and the loudest tenth has {ratio:.1f} times the others' weight. With "
+            f"topC = 5 the same a needs decay = {math.exp(-a / 5):.4g} and a quarter of the bytes."
+        )
 
     return Explorer(
-        draw,
+        weights.draw,
         {
-            "decay": ipywidgets.FloatSlider(
-                value=0.9,
-                min=0,
-                max=1,
-                step=0.005,
-                readout_format=".3f",
-                description="decay",
-                continuous_update=False,
-            ),
-            "ratio": ipywidgets.SelectionSlider(
-                options=[1.5, 2, 5, 10, 20, 50, 100, 200, 500, 1000],
-                value=100,
-                description="ratio",
-                continuous_update=False,
-            ),
-            "topC": ipywidgets.IntSlider(1, 1, 20, description="topC", continuous_update=False),
+            "topC": slider("topC", 5, 1, 20, 1, ipywidgets.IntSlider),
+            "decay": choices("decay", 0.7, DECAYS),
         },
-        goal="with topC = 1, find a decay with which a gradient of twice the norm of the others "
-        "is kept for 20 steps or more. How long is one of 100 times their norm kept then?",
+        goal="with topC = 20, give the loudest tenth at least nine times the weight of the others.",
+        reached=reached,
     )

@@ -1,191 +1,238 @@
-"""Figures about choosing a memory. Each function draws one and returns it."""
+"""Figures about when a memory helps. Each function draws one and returns it."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
-from matplotlib.colors import LogNorm
-from matplotlib.ticker import NullLocator, PercentFormatter, StrMethodFormatter
+import numpy as np
+from matplotlib.ticker import NullLocator, StrMethodFormatter
 
-from cgtutor.course.how_to_choose.study import Spike, age_shares, final, name
-from cgtutor.course.shared.style import GREY, STYLE, Picture, looks, subplots
-from cgtutor.course.shared.training import Curves
+from cgtutor.course.how_to_choose.study import GRID, Array, errors, rms, worst
+from cgtutor.course.shared.player import Player, player
+from cgtutor.course.shared.style import (
+    BLUE,
+    BY_HAND,
+    GREEN,
+    GREY,
+    LOOKS,
+    ORANGE,
+    STYLE,
+    WIDTH,
+    Picture,
+    annotate,
+    finding,
+    label,
+    named,
+    series,
+    subplots,
+)
 
 
-def spike_priorities(spikes: Mapping[str, Spike]) -> Picture:
-    """The priority of one large gradient, step by step, until it has to go.
-
-    Both scales are logarithmic. A dotted line is the norm of all other gradients, 1.
+def two_fits(sgd: Array, memory: Array, steps: Sequence[int]) -> Player:
+    """How the error of two fits shrinks in the course of a training.
 
     Args:
-        spikes: by name, what :func:`.choosing.spike` saw.
+        sgd: coefficients of SGD after each of ``steps``.
+        memory: those of SGD_C.
+        steps: how far the training is.
+    """
+    both = {"SGD": (sgd, ORANGE, "--"), "SGD_C": (memory, BLUE, "-")}
+
+    def draw(i: int) -> Picture:
+        with plt.rc_context(BY_HAND):
+            figure, ax = subplots(height=3.6)
+            figure.subplots_adjust(0.11, 0.16, 0.8, 0.88)
+            for name, (w, color, style) in both.items():
+                high = float(worst(w[i]))
+                ax.plot(GRID, errors(w[i]), color=color, linestyle=style, linewidth=2)
+                for edge in (high, -high):
+                    ax.axhline(edge, color=color, linestyle=":", linewidth=1.5)
+                place = 0.25 if name == "SGD" else -0.25  # side by side, they would overlap
+                label(ax, 3.3, place, f"{name}\nworst\n{high:.3f}", color, clip_on=False)
+            ax.set(xlim=(-math.pi, math.pi), ylim=(-0.38, 0.38), xlabel="x", ylabel="error at x")
+            ax.set_xticks([-math.pi, 0, math.pi], ["−π", "0", "π"])
+            ax.set_title(f"after {steps[i]} points", loc="left", fontsize=13, fontweight="bold")
+            figure.alt = f"Errors of two fits after {steps[i]} points."
+        return figure
+
+    ends = [f"{float(worst(w[-1])):.3f}" for w in (sgd, memory)]
+    captions = [
+        f"After {step} points the worst error is {worst(one):.3f} with SGD and {worst(two):.3f} "
+        f"with SGD_C; root mean square {rms(one):.3f} and {rms(two):.3f}."
+        for step, one, two in zip(steps, sgd, memory)
+    ]
+    alt = (
+        "The error of two fits over x from −π to π, as the training goes on. Both shrink. In the "
+        f"end SGD's error peaks at {ends[0]}, in the kink of |x|, and SGD_C's lower and more even "
+        f"waves at {ends[1]}."
+    )
+    return player(draw, len(steps), captions, alt, milliseconds=250)
+
+
+def ends(found: Mapping[str, Mapping[str, Sequence[float]]], right: Mapping[str, float]) -> Picture:
+    """Where one weight ends up, for each optimizer and learning rate.
+
+    Args:
+        found: by problem and optimizer, the weight's place for each rate.
+        right: by problem, the right place, −1 or 1.
     """
     with plt.rc_context(STYLE):
-        figure, ax = subplots(figsize=(8, 4))
+        figure, axes = subplots(1, len(found), height=3.5, sharey=True)
         said = []
-        for label, look in looks(spikes):
-            seen = spikes[label]
-            steps = range(1, len(seen.priorities) + 1)
-            stays = f"still kept after {len(steps)} steps"
-            if seen.survives is not None:
-                stays = f"evicted at step {seen.survives}"
-                last = seen.priorities[-1]
-                ax.plot(seen.survives, max(last, 0.01), clip_on=False, **look, markersize=9)
-            line = {"color": look["color"], "linestyle": look["linestyle"], "linewidth": 2}
-            heights = [max(p, 0.01) for p in seen.priorities]
-            ax.plot(steps, heights, label=f"{label}: {stays}", **line)
-            said.append(f"{label}: {stays}")
-        ax.axhline(1, color=GREY, linestyle=":", linewidth=2, label="norm of all other gradients")
-        ax.set(xscale="log", yscale="log", xlim=(0.9, 1200), ylim=(0.01, 1200))
-        ax.set(xlabel="steps since the large gradient came in", ylabel="its priority")
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-            axis.set_minor_locator(NullLocator())
-        figure.legend(loc="outside upper center", ncols=2, fontsize="small")
+        for ax, (problem, places) in zip(axes, found.items()):
+            names = list(places)[::-1]
+            good = right[problem]
+            ax.axvspan(min(0, 1.25 * good), max(0, 1.25 * good), color=GREEN, alpha=0.13, zorder=0)
+            for y, name in enumerate(names):
+                wrong = [place * good < 0 for place in places[name]]
+                for k, (place, bad) in enumerate(zip(places[name], wrong)):
+                    ax.plot(
+                        place,
+                        y + 0.18 * (k - 1),
+                        "X" if bad else "o",
+                        color=ORANGE if bad else BLUE,
+                        markersize=8,
+                        clip_on=False,
+                    )
+                said.append(f"{problem}, {name}: {', '.join(f'{p:+.2f}' for p in places[name])}")
+            ax.set_yticks(range(len(names)), names)
+            ax.set(xlim=(-1.25, 1.25), ylim=(-0.6, len(names) - 0.4), xlabel="where x ends up")
+            ax.set_xticks([-1, 0, 1], ["−1", "0", "1"])
+            ax.set_title(problem, fontsize=12)
+            label(ax, 0.5 * good, 0.5, "correct\nside", GREEN, ha="center", fontweight="bold")
+        finding(figure, "The memory follows the rare gradient, right or wrong")
         figure.alt = (
-            "The priority of one large gradient falls step by step, on logarithmic scales, towards "
-            f"a dotted line at 1, the norm of all others. {'; '.join(said)}."
+            "Where one weight ends up, at three learning rates each. "
+            f"The right end is {named({p: f'{r:+g}' for p, r in right.items()})}. "
+            f"{'; '.join(said)}."
         )
     return figure
 
 
-def age_histogram(recorded: Mapping[str, Sequence[int]]) -> Picture:
-    """A histogram of the ages of what is in the memory: bars side by side for each memory.
-
-    Args:
-        recorded: by name, all ages in steps, as :func:`.choosing.recorded_ages` gives them.
-    """
-    hatches = ["", "///", "...", "xxx"]
-    with plt.rc_context(STYLE):
-        figure, ax = subplots(figsize=(8, 3.8))
-        width, said = 0.8 / len(recorded), []
-        for k, (label, look) in enumerate(looks(recorded)):
-            shares = list(age_shares(recorded[label]).values())
-            left = [i - 0.4 + k * width for i in range(len(shares))]
-            face = {"facecolor": look["color"], "edgecolor": "white", "hatch": hatches[k]}
-            ax.bar(left, shares, width, align="edge", label=label, **face)
-            said.append(f"{label}: {sum(shares[:2]):.0%} younger than 10 steps")
-        labels = list(age_shares([0]))
-        ax.set_xticks(range(len(labels)), labels)
-        ax.set(xlabel="age in steps (classes of different width)", ylabel="share of the slots")
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        ax.grid(visible=False, axis="x")
-        ax.tick_params(axis="x", length=0)
-        figure.legend(loc="outside upper center", ncols=len(recorded))
-        figure.alt = (
-            "Bars: which share of the slots holds gradients of which age, for "
-            f"{len(recorded)} memories. {'; '.join(said)}."
-        )
-    return figure
-
-
-def settings_map(
-    results: Mapping[str, Mapping[float, Sequence[Curves]]],
-    topCs: Sequence[int],
-    decays: Sequence[float],
-    plain: Mapping[float, Sequence[Curves]],
+def law(
+    curve: tuple[Sequence[float], Sequence[float]],
+    measured: Mapping[str, tuple[float, float, float]],
+    limits: tuple[float, float],
 ) -> Picture:
-    """A heat map of topC and decay for each learning rate; below it, the base optimizer.
-
-    A cell says the validation loss after the last epoch, mean and standard deviation over the
-    seeds. All panels share one logarithmic scale; bright is low, that is, good.
+    """The worst error over a, predicted and measured.
 
     Args:
-        results: ``results[name(topC, decay)][lr]``, see :func:`.choosing.memories`.
-        topCs: the rows.
-        decays: the columns.
-        plain: the base optimizer's runs, at these learning rates at least.
-    """
-    rates = list(next(iter(results.values())))
-    cells = {
-        lr: [[final(results[name(topC, decay)][lr]) for decay in decays] for topC in topCs]
-        for lr in rates
-    }
-    base = {lr: final(plain[lr]) for lr in rates}
-    means = [m for lr in rates for row in cells[lr] for m, _ in row] + [m for m, _ in base.values()]
-    scale = LogNorm(min(means), max(means))
-    said = []
-    with plt.rc_context(STYLE):
-        figure, axes = subplots(1, len(rates), figsize=(8, 4.2), sharey=True, squeeze=False)
-        low, right = len(topCs) - 0.5, len(decays) - 0.5
-        for ax, lr in zip(axes[0], rates):
-            rows = [[m for m, _ in row] for row in cells[lr]]
-            look = {"cmap": "cividis_r", "norm": scale, "aspect": "auto"}
-            image = ax.imshow(rows, extent=(-0.5, right, low, -0.5), **look)
-            ax.imshow([[base[lr][0]]], extent=(-0.5, right, low + 1.15, low + 0.15), **look)
-            places = [
-                (j, i, cells[lr][i][j]) for i in range(len(topCs)) for j in range(len(decays))
-            ]
-            for x, y, (value, spread) in [*places, (right / 2 - 0.25, low + 0.65, base[lr])]:
-                dark = scale(value) > 0.5
-                text = f"{value:.2f}\n± {spread:.2f}"
-                color = "white" if dark else "black"
-                ax.text(x, y, text, ha="center", va="center", color=color, fontsize=10)
-            ax.set(xlim=(-0.5, right), ylim=(low + 1.15, -0.5))
-            ax.set_xticks(range(len(decays)), [f"decay {decay:g}" for decay in decays])
-            ax.xaxis.tick_top()
-            ax.set_yticks(
-                [*range(len(topCs)), low + 0.65], [*(f"topC {topC}" for topC in topCs), "plain"]
-            )
-            ax.tick_params(length=0)
-            ax.set_title(f"learning rate {lr:g}", fontsize="medium")
-            ax.grid(visible=False)
-            ax.spines[:].set_visible(False)
-            best = min((cells[lr][i][j][0], i, j) for j, i, _ in places)
-            said.append(
-                f"At the learning rate {lr:g} plain has {base[lr][0]:.2f}, and the best memory "
-                f"{best[0]:.2f} with {name(topCs[best[1]], decays[best[2]])}; the worst has "
-                f"{max(max(row) for row in rows):.2f}."
-            )
-        bar = figure.colorbar(image, ax=axes[0], location="right", aspect=30, fraction=0.05)
-        bar.set_label("validation loss (nats, logarithmic)")
-        ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5) if min(means) <= t <= max(means)]
-        bar.set_ticks(ticks, labels=[f"{t:g}" for t in ticks])
-        bar.ax.yaxis.set_minor_locator(NullLocator())
-        figure.alt = "Heat maps of the validation loss, topC by decay. " + " ".join(said)
-    return figure
-
-
-def memory_costs(
-    times: Mapping[str, Mapping[int, float]],
-    sizes: Mapping[str, Mapping[int, float]],
-    base: str,
-    base_size: float,
-) -> Picture:
-    """Time of a step and what the optimizer keeps, against topC, beside the base optimizer.
-
-    The alternative text has the exact sizes and no time, since times were measured.
-
-    Args:
-        times: by optimizer and topC, time of a step; the base optimizer's is 1.
-        sizes: by optimizer and topC, bytes kept; the parameters' own are 1.
-        base: name of the base optimizer.
-        base_size: bytes that it keeps.
+        curve: values of a, and the predicted worst error for each.
+        measured: by setting, a, the measured worst error and half of its interval.
+        limits: the worst error of least squares, and the best possible one.
     """
     with plt.rc_context(STYLE):
-        figure, (left, right) = subplots(1, 2, figsize=(8, 3.8))
-        said = []
-        for label, look in looks(times):
-            left.plot(list(times[label]), list(times[label].values()), label=label, **look)
-            right.plot(list(sizes[label]), list(sizes[label].values()), **look)
-            (least, small), *_, (most, large) = sizes[label].items()
-            said.append(
-                f"{label} keeps {small:.0f} times the parameters' bytes with topC {least} and "
-                f"{large:.0f} times with topC {most}"
-            )
-        for ax, height in ((left, 1.0), (right, base_size)):
-            ax.axhline(height, color=GREY, linestyle=":", linewidth=2, label=base)
-            ax.set(
-                xlabel="topC",
-                ylim=(0, None),
-                xlim=(0, None),
-                xticks=[0, *next(iter(times.values()))],
-            )
-        left.set(ylabel=f"time of a step ({base} = 1)")
-        right.set(ylabel="bytes kept (parameters = 1)")
-        handles, labels = left.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+        figure, ax = subplots(height=4.4)
+        ax.plot(*curve, color=BLUE, linewidth=2)
+        label(ax, 0.0115, 0.0635, "predicted", BLUE)
+        groups = {"5": LOOKS[1], "1": LOOKS[2], "20": LOOKS[0], "10": LOOKS[3]}
+        for name, (a, height, half) in measured.items():
+            slots = name.split(",")[0]
+            look = groups[slots] | {"linestyle": "", "markersize": 8, "color": ORANGE}
+            # Settings with one a would hide each other.
+            shift = {"1": 0.93, "20": 1.07}.get(slots, 1.0)
+            ax.errorbar(a * shift, height, half, capsize=3, **look)
+        label(ax, 0.075, 0.0735, "measured, ± 95 %: ▲ topC 1, ■ 5, ◆ 10, ● 20", ORANGE)
+        for y, text in zip(limits, ("least squares, where SGD goes", "the best possible")):
+            ax.axhline(y, color=GREY, linestyle="--", linewidth=1.5)
+            label(ax, 0.0052, y + 0.0017, text, GREY)
+        ax.set(xscale="log", xlim=(0.005, 9), ylim=(0.052, 0.108))
+        ax.set(xlabel="a = topC · ln(1/decay)", ylabel="worst error")
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.xaxis.set_minor_locator(NullLocator())
+        trio = [height for a, height, _ in measured.values() if a < 0.06]
+        if len(trio) > 1:
+            annotate(ax, f"{len(trio)} settings, one a", (0.052, max(trio) + 0.002), (0.2, 0.0945))
+        finding(figure, "One number, a, decides where the training ends")
         figure.alt = (
-            f"Left, measured times of a step against topC, {base} as the line at 1. Right, what is "
-            f"kept: {'; '.join(said)}; {base} keeps {base_size:.0f} times."
+            "Worst error over a on a logarithmic scale. The predicted curve rises from "
+            f"{curve[1][0]:.3f} at a={curve[0][0]:g} to {curve[1][-1]:.3f} at a={curve[0][-1]:g}, "
+            f"between the best possible {limits[1]:.3f} and least squares {limits[0]:.3f}. "
+            "Measured, by topC and decay: "
+            + named({n: f"a={a:.2f}, {h:.4f} ± {w:.4f}" for n, (a, h, w) in measured.items()})
+            + "."
         )
     return figure
+
+
+def mirror(found: Mapping[str, tuple[float, float]]) -> Picture:
+    """The worst error without and with outliers, a line for each method.
+
+    Args:
+        found: by method, the mean worst error on clean data and with outliers.
+    """
+    with plt.rc_context(STYLE):
+        figure, ax = subplots(height=3.8)
+        for look, (name, pair) in zip(LOOKS, found.items()):
+            ax.plot([0, 1], pair, linewidth=2, markersize=8, **look)
+            label(ax, 1.04, pair[1], f"{name}: {pair[1]:.3f}", look["color"])
+        ax.set(yscale="log", xlim=(-0.35, 1.6), ylim=(0.06, 1), ylabel="worst error")
+        ax.set_xticks([0, 1], ["clean targets", "2 % of targets wrong"])
+        ax.set_yticks([0.07, 0.1, 0.2, 0.4, 0.8], ["0.07", "0.1", "0.2", "0.4", "0.8"])
+        ax.yaxis.set_minor_locator(NullLocator())
+        clean = min(found.items(), key=lambda item: item[1][0])
+        annotate(ax, f"{clean[0]} is best: {clean[1][0]:.3f}", (0, clean[1][0]), (-0.02, 0.155))
+        finding(figure, "What wins on clean targets loses by far when some are wrong")
+        figure.alt = "Worst error on clean targets and with 2 % outliers. " + series(
+            f"{name}: {one:.3f} and {two:.3f}" for name, (one, two) in found.items()
+        )
+    return figure
+
+
+class Weights:
+    """Weights over the norm for given norms; fast, for an explorer.
+
+    Args:
+        norms: of some gradients; they are sorted and divided by their median.
+    """
+
+    def __init__(self, norms: Array) -> None:
+        self.norms = np.sort(norms / np.median(norms))
+        self._logs = np.log(self.norms)[::-1]
+        self._sums = np.cumsum(self._logs)
+        self._counts = np.arange(1, len(norms) + 1)
+        self.loud = self.norms[-len(norms) // 10]
+
+    def at(self, norms: Array, a: float) -> Array:
+        """The weights of these norms, with ``sum`` and kappa 1."""
+        levels = (self._sums - len(self.norms) * a) / self._counts  # ln θ if so many are above
+        level = levels[np.flatnonzero(self._logs > levels)[-1]]
+        weights: Array = 1 + np.maximum(np.log(norms) - level, 0) / a
+        return weights
+
+    def ratio(self, a: float) -> float:
+        """The mean weight of the loudest tenth over that of all others."""
+        weights, count = self.at(self.norms, a), len(self.norms) // 10
+        return float(weights[-count:].mean() / weights[:-count].mean())
+
+    def draw(self, topC: int, decay: float) -> Picture:
+        """The weights over the norm, beside those of clipping at the median."""
+        a = topC * math.log(1 / decay)
+        x = np.linspace(0.02, self.norms[-1], 300)
+        with plt.rc_context(BY_HAND):
+            figure = plt.figure(FigureClass=Picture, figsize=(WIDTH, 3.6))
+            assert isinstance(figure, Picture)
+            ax = figure.add_axes((0.1, 0.17, 0.87, 0.7))
+            ax.axvspan(self.loud, x[-1], color="0.9")
+            ax.plot(x, self.at(x, a), color=BLUE, linewidth=2.5)
+            ax.plot(x, np.minimum(1, 1 / x), color=ORANGE, linestyle="--", linewidth=2)
+            ax.set(xlim=(0, x[-1]), yscale="log", ylim=(0.15, 40), xticks=range(5))
+            ax.set_yticks(ticks := [0.2, 0.5, 1, 2, 5, 10, 20], [f"{tick:g}" for tick in ticks])
+            ax.yaxis.set_minor_locator(NullLocator())
+            ax.set(xlabel="norm of the gradient (median = 1)", ylabel="its weight")
+            ax.set_title(
+                f"a = {a:.3g}: the loudest tenth has {self.ratio(a):.1f} times the others' weight",
+                loc="left",
+                fontsize=13,
+                fontweight="bold",
+            )
+            ax.text((self.loud + x[-1]) / 2, 29, "the loudest tenth", ha="center", color=GREY)
+            label(ax, 0.08, 3, "memory", BLUE)
+            label(ax, 1.1, 0.55, "clipping", ORANGE)
+            figure.alt = (
+                f"Weight over norm for topC={topC} and decay={decay:g}, a={a:.3g}. The loudest "
+                f"tenth of the gradients has {self.ratio(a):.1f} times the mean weight of the "
+                f"others; the largest has {self.at(x[-1:], a)[0]:.1f}. Clipping at the median "
+                f"lowers the largest to {1 / x[-1]:.2f}."
+            )
+        return figure

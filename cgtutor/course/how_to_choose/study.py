@@ -1,263 +1,202 @@
-"""What is trained and measured of the notebook *how to choose*."""
+"""What the notebook trains: one weight with a rare loud gradient, and a fit of 2|x|/π − 1."""
 
 import math
-from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.optimizer import ParamsT
+from torch import Tensor
+from torch.optim import SGD, Optimizer
 
-from cgtutor.course.shared.data import Data, network
-from cgtutor.course.shared.training import (
-    Curves,
-    MakeOptimizer,
-    mean_and_deviation,
-    plus_minus,
-    train,
-)
-from cgtutor.memory import CriticalGradients
-from cgtutor.optim import Adam_C
-from cgtutor.optim_eff import Adam_C_eff
+from cgtutor import SGD_C
+
+Array = np.ndarray
+#: Builds an optimizer from parameters and a learning rate.
+Make = Callable[[list[Tensor], float], Optimizer]
+#: Builds one from parameter groups, each with a learning rate of its own.
+MakeGroups = Callable[[list[dict[str, Any]]], Optimizer]
+
+# ------------------------------------------------------------- one weight, a rare gradient
 
 
-class Spike(NamedTuple):
-    """How a memory treats one gradient that is larger than all others.
-
-    Attributes:
-        priorities: the spike's priority as each later gradient finds it: the first entry one
-            step after it came in, the last at the step at which it goes.
-        survives: that step, counted from the spike's own; also the number of later steps whose
-            aggregate holds the spike. ``None`` if it is still there when the watching ends.
-    """
-
-    priorities: list[float]
-    survives: int | None
+def stream(P: int, C: float, steps: int) -> Iterator[float]:
+    """The gradients of one weight: C at every P-th step, and −1 otherwise."""
+    return (C if step % P == P - 1 else -1.0 for step in range(1, steps + 1))
 
 
-def spike(ratio: float, decay: float, topC: int = 1, longest: int = 1000) -> Spike:
-    """Watch a memory of ordinary gradients, all of the norm 1, with one larger gradient among them.
-
-    The memory is full of ordinary gradients when the large one comes, and ordinary ones follow.
-
-    Args:
-        ratio: norm of the large gradient, above 1.
-        decay: factor for every stored priority after each step, in [0, 1].
-        topC: number of gradients to keep, at least 1.
-        longest: how many later steps to watch.
-
-    Raises:
-        ValueError: ``ratio`` is not above 1, or ``topC`` or ``decay`` is out of range.
-    """
-    if not ratio > 1:
-        raise ValueError(f"ratio must be a number > 1, got {ratio!r}")
-    memory, gradient = CriticalGradients(topC, decay), torch.tensor(0.0)  # norms are all it needs
-    for norm in [1.0] * topC + [ratio]:
-        memory.insert(norm, gradient)
-        memory.fade()
-    priorities = []
-    for age in range(1, longest + 1):
-        priorities.append(memory.priorities[memory.ages.index(age - 1)])
-        memory.insert(1.0, gradient)
-        if age not in memory.ages:
-            return Spike(priorities, age)
-        memory.fade()
-    return Spike(priorities, None)
+def measured_drift(P: int, C: float, decay: float, kappa: float) -> float:
+    """What a real ``SGD_C`` with one slot adds up in a period, in units of −lr."""
+    x = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    optimizer = SGD_C([x], lr=1.0, topC=1, decay=decay, kappa=kappa, aggr="sum")
+    places = []
+    for gradient in stream(P, C, 4 * P):
+        x.grad = torch.full_like(x, gradient)
+        optimizer.step()
+        places.append(x.item())
+    return places[-P - 1] - places[-1]
 
 
-def recorded_ages(
-    make: MakeOptimizer, lr: float, data: Data, epochs: int = 20, seed: int = 0
-) -> list[int]:
-    """Train :func:`.network` and note the ages of all gradients in memory, after every step.
+def end(make: Make, lr: float, P: int, C: float, steps: int = 1500) -> float:
+    """Where one weight in [−1, 1] ends up, as its mean over the last ten periods."""
+    x = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    optimizer, places = make([x], lr), []
+    for gradient in stream(P, C, steps):
+        x.grad = torch.full_like(x, gradient)
+        optimizer.step()
+        with torch.no_grad():
+            x.clamp_(-1, 1)
+        places.append(x.item())
+    return float(np.mean(places[-10 * P :]))
 
-    Steps before the memory is full do not count. The memory is that of the first parameter; as
-    long as priorities are ``synced``, all parameters remember the same steps.
 
-    Args:
-        make: builds a critical-gradient optimizer from parameters and a learning rate.
-        lr: learning rate.
-        data: pictures of 64 pixels in 10 classes, as :func:`.digits` gives them.
-        epochs: passes over the training part.
-        seed: for initial weights and order of the data.
+# -------------------------------------------------------------------------- the fit of |x|
 
-    Returns:
-        All ages in steps (0: it came in at this step), in one list.
-    """
-    model = network(seed=seed)
-    optimizer: Any = make(model.parameters(), lr)
-    first, found = next(model.parameters()), []
+#: The norm of a point's seven features, the same everywhere: a gradient's norm is this times
+#: the error.
+FEATURE_NORM = math.sqrt(7)
 
-    def note() -> None:
-        memory = optimizer.memory(first)
-        if len(memory) == memory.topC:
-            found.extend(memory.ages)
 
-    train(model, optimizer, data, epochs, seed=seed, after_step=note)
+def features(x: Array) -> Array:
+    """Seven of them for each x in [−π, π]: 1, √2 cos kx and √2 sin kx for k = 1, 2, 3."""
+    angles = np.multiply.outer(x, [1, 2, 3])
+    ones = np.ones((*np.shape(x), 1))
+    return np.concatenate(
+        [ones, math.sqrt(2) * np.cos(angles), math.sqrt(2) * np.sin(angles)], axis=-1
+    )
+
+
+def target(x: Array) -> Array:
+    """What is fitted: |x|, scaled to [−1, 1]."""
+    return 2 * np.abs(x) / np.pi - 1
+
+
+GRID = np.linspace(-np.pi, np.pi, 1001)[:-1]
+F, Y = features(GRID), target(GRID)
+LEAST_SQUARES = np.linalg.solve(F.T @ F, F.T @ Y)
+#: The smallest worst error that seven such features can have; a test finds it anew.
+BEST_POSSIBLE = 0.0548
+
+
+def errors(w: Array) -> Array:
+    """The fit minus the target at each point of the grid; ``w`` may hold many fits."""
+    return w @ F.T - Y
+
+
+def worst(w: Array) -> Array:
+    """The largest absolute error on the grid."""
+    found: Array = np.abs(errors(w)).max(-1)
     return found
 
 
-#: Where a class of ages begins. The classes are not equally wide.
-AGE_CLASSES = [0, 5, 10, 20, 50, 100]
+def rms(w: Array) -> Array:
+    """The root mean square error on the grid."""
+    found: Array = np.sqrt((errors(w) ** 2).mean(-1))
+    return found
 
 
-def age_shares(ages: Sequence[int]) -> dict[str, float]:
-    """Which part of the ages is in each of :data:`AGE_CLASSES`, by the class's name."""
-    ends = [f"{a} to {b - 1}" for a, b in pairwise(AGE_CLASSES)]
-    counts = dict.fromkeys([*ends, f"{AGE_CLASSES[-1]} or more"], 0)
-    names = list(counts)
-    for age in ages:
-        counts[names[bisect_right(AGE_CLASSES, age) - 1]] += 1
-    return {label: count / len(ages) for label, count in counts.items()}
+def points(seed: int, outliers: float = 0.0, steps: int = 4000) -> tuple[Array, Array]:
+    """A point and its target for each step; of the targets a share is 3 too high."""
+    draws = np.random.default_rng(seed)
+    x = draws.uniform(-np.pi, np.pi, steps)
+    return x, target(x) + 3.0 * (draws.random(steps) < outliers)
 
 
-def memories(
-    topCs: Iterable[int], decays: Iterable[float], aggr: Literal["sum", "mid", "mean"] = "mean"
-) -> dict[str, MakeOptimizer]:
-    """How to build ``Adam_C_eff`` with each setting, by name, for :func:`.sweep`.
-
-    Args:
-        topCs: numbers of slots.
-        decays: each is combined with every number of slots.
-        aggr: the rule by which current gradient and memory combine. ``Adam_C`` has "mean".
-    """
-
-    def maker(topC: int, decay: float) -> MakeOptimizer:
-        return lambda params, lr: Adam_C_eff(params, lr, topC=topC, decay=decay, aggr=aggr)
-
-    decays = list(decays)
-    return {name(topC, decay): maker(topC, decay) for topC in topCs for decay in decays}
-
-
-def name(topC: int, decay: float) -> str:
-    """What :func:`memories` calls a setting."""
-    return f"topC {topC}, decay {decay:g}"
-
-
-class Trial(NamedTuple):
-    """One setting at one learning rate.
-
-    Attributes:
-        name: the optimizer and its setting.
-        lr: the learning rate.
-        validation_loss: after the last epoch, mean over the seeds.
-        bytes: what the optimizer keeps between two steps.
-    """
-
-    name: str
-    lr: float
-    validation_loss: float
-    bytes: int
-
-
-def trials(
-    results: Mapping[str, Mapping[float, Sequence[Curves]]], kept: Mapping[str, int]
-) -> list[Trial]:
-    """What a sweep found, as a flat list.
-
-    Args:
-        results: as :func:`.sweep` gives them.
-        kept: by name, the bytes that each optimizer keeps.
-    """
-    return [
-        Trial(name, lr, final(runs)[0], kept[name])
-        for name, by_rate in results.items()
-        for lr, runs in by_rate.items()
-    ]
-
-
-def best_trial(trials: Iterable[Trial], limit: float = float("inf")) -> Trial | None:
-    """The smallest validation loss of those that keep at most ``limit`` bytes; None without any.
-
-    One whose loss is NaN counts as the worst.
-    """
-
-    def loss(trial: Trial) -> float:
-        return math.inf if math.isnan(trial.validation_loss) else trial.validation_loss
-
-    return min((trial for trial in trials if trial.bytes <= limit), key=loss, default=None)
-
-
-def final(runs: Sequence[Curves]) -> tuple[float, float]:
-    """The mean over the seeds of the last validation loss, and its standard deviation."""
-    return mean_and_deviation([run.validation_loss[-1] for run in runs])
-
-
-def summary(runs: Sequence[Curves]) -> str:
-    """Validation loss and test accuracy, each as mean ± standard deviation over the seeds."""
-    loss = plus_minus([run.validation_loss[-1] for run in runs])
-    return f"{loss}   {plus_minus([run.test_accuracy for run in runs], 3)}"
-
-
-def with_one_spike(make: MakeOptimizer, at: int, factor: float) -> MakeOptimizer:
-    """An optimizer that gets one gradient multiplied by a factor, and all others as they are.
-
-    Args:
-        make: builds the optimizer.
-        at: which step it is, from 1.
-        factor: what the gradients of all parameters are multiplied by in this step.
-    """
-
-    def made(params: ParamsT, lr: float) -> Optimizer:
-        optimizer, step = make(params, lr), 0
-
-        def enlarge(*_: object) -> None:
-            nonlocal step
-            step += 1
-            if step == at:
-                for p in (p for group in optimizer.param_groups for p in group["params"]):
-                    if p.grad is not None:
-                        p.grad *= factor
-
-        optimizer.register_step_pre_hook(enlarge)
-        return optimizer
-
-    return made
-
-
-def state_bytes(optimizer: Optimizer) -> int:
-    """Bytes of all tensors that an optimizer keeps between two steps.
-
-    Gradients count where they are kept, not those at hand; neither do the few Python numbers
-    beside a kept gradient (its priority, the step at which it came in).
-    """
-
-    def tensors(value: Any) -> Iterable[Tensor]:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, dict | list | tuple):
-            for part in value.values() if isinstance(value, dict) else value:
-                yield from tensors(part)
-
-    return sum(t.nbytes for state in optimizer.state.values() for t in tensors(state))
-
-
-def kept_bytes(make: MakeOptimizer, shapes: Sequence[Sequence[int]], steps: int) -> int:
-    """:func:`state_bytes` of an optimizer of float32 parameters after some steps.
-
-    Args:
-        make: builds the optimizer.
-        shapes: of the parameters.
-        steps: enough of them for a full memory. Each gradient is larger than the one before.
-    """
-    params = [nn.Parameter(torch.zeros(tuple(s), dtype=torch.float32)) for s in shapes]
-    optimizer = make(params, 1e-3)
-    for step in range(1, steps + 1):
-        for p in params:
-            p.grad = torch.full_like(p, step)
+def fit(make: Make, lr: float, seed: int, keep: Sequence[int], outliers: float = 0.0) -> Array:
+    """Train by an optimizer, one point a step; the coefficients after each of these steps."""
+    x, y = points(seed, outliers, max(keep))
+    w = torch.zeros(7, dtype=torch.float64, requires_grad=True)
+    optimizer, now, kept = make([w], lr), w.detach().numpy(), []
+    for step, (a, b) in enumerate(zip(features(x), y), 1):
+        w.grad = torch.from_numpy((a @ now - b) * a)
         optimizer.step()
-    return state_bytes(optimizer)
+        if step in keep:
+            kept.append(now.copy())
+    return np.array(kept)
 
 
-def kinds(topC: int) -> dict[str, MakeOptimizer]:
-    """``Adam_C`` and ``Adam_C_eff`` on torch's fused update, with the same memory.
+class Memory(NamedTuple):
+    """Settings of a memory whose rule is ``sum``; with ``kappa=0`` it is switched off."""
 
-    Its decay is small enough for every gradient to enter, if all have the same size.
+    topC: int  # noqa: N815, the library's name
+    decay: float
+    kappa: float = 1.0
+
+
+#: No memory: the base optimizer alone.
+PLAIN = Memory(1, 0.0, 0.0)
+
+
+class _Memories:
+    """The memories of many runs side by side: arrays in place of heaps, the same numbers.
+
+    The gradients have the shape (rates, settings, seeds, 7).
     """
-    same: Any = {"topC": topC, "decay": 0.7, "aggr": "mean", "fused": True}
-    return {
-        "Adam_C": lambda params, lr: Adam_C(params, lr, **same),
-        "Adam_C_eff": lambda params, lr: Adam_C_eff(params, lr, **same),
-    }
+
+    def __init__(self, settings: Sequence[Memory], rates: int, seeds: int) -> None:
+        topC, decay, kappa = (np.array(each)[:, None] for each in zip(*settings))
+        shape = (rates, len(settings), seeds)
+        self.kappa = np.broadcast_to(kappa, shape)[..., None]
+        self.topC = np.broadcast_to(topC, shape)[..., None]
+        slots = np.arange(topC.max())
+        there = (slots < self.topC).reshape(-1, len(slots))
+        # A slot that a run does not have is one that no gradient is large enough for.
+        self.priorities = np.where(there, 0.0, np.inf)
+        self.decay = np.where(there, np.broadcast_to(decay, shape).reshape(-1, 1), 1.0)
+        self.gradients = np.zeros((len(self.priorities), len(slots), 7))
+        self.rows, self.seen = np.arange(len(self.priorities)), 0
+
+    def step(self, g: Array) -> Array:
+        """The aggregate for each run; then the new gradients are inserted or rejected."""
+        mean = self.gradients.sum(1).reshape(g.shape) / np.clip(self.seen, 1, self.topC)
+        new = g.reshape(-1, 7)
+        norms = np.sqrt(np.einsum("ij,ij->i", new, new))
+        at = self.priorities.argmin(1)
+        larger = np.flatnonzero(norms > self.priorities[self.rows, at])
+        self.priorities[larger, at[larger]] = norms[larger]
+        self.gradients[larger, at[larger]] = new[larger]
+        self.priorities *= self.decay
+        self.seen += 1
+        aggregate: Array = g + self.kappa * mean
+        return aggregate
+
+
+def fits(
+    settings: Sequence[Memory],
+    rates: Sequence[float],
+    seeds: Sequence[int],
+    make: MakeGroups = SGD,
+    outliers: float = 0.0,
+    clip: float = math.inf,
+    steps: int = 4000,
+) -> Array:
+    """The coefficients after training, for all at once: (settings, seeds, rates, 7).
+
+    A run is the same as :func:`fit` with the optimizer of these settings, as a test compares. The
+    base optimizer is torch's own; it works entry by entry, so many runs can share a tensor.
+
+    Args:
+        settings: of the memories.
+        rates: learning rates, each tried with all settings and seeds.
+        seeds: of the points.
+        make: builds the base optimizer from parameter groups, each with an ``lr``.
+        outliers: the share of targets that are wrong.
+        clip: to which norm gradients are scaled down.
+        steps: of each run, with one point each.
+    """
+    drawn = [points(seed, outliers, steps) for seed in seeds]
+    A = np.stack([features(x) for x, _ in drawn], 1)
+    B = np.stack([y for _, y in drawn], 1)
+    w, gradient = np.zeros((2, len(rates), len(settings), len(seeds), 7))
+    parameters = [torch.from_numpy(each).requires_grad_() for each in w]
+    for p, each in zip(parameters, gradient):
+        p.grad = torch.from_numpy(each)
+    optimizer = make([{"params": [p], "lr": lr} for p, lr in zip(parameters, rates)])
+    memories = _Memories(settings, len(rates), len(seeds))
+    for a, b in zip(A, B):
+        g = (np.einsum("rmsk,sk->rms", w, a) - b)[..., None] * a
+        if clip < math.inf:
+            g *= np.minimum(1, clip / np.sqrt((g * g).sum(-1, keepdims=True)))
+        gradient[:] = memories.step(g)
+        optimizer.step()
+    return w.transpose(1, 2, 0, 3)

@@ -48,9 +48,23 @@ Every term is in the [glossary](glossary.ipynb).
 
 </details>"""
 
+CHOOSING = """\
+**The recommendation**
+
+1. **Ask what a memory does:** gradients with large norms get more weight. Try one if they deserve
+   it: rare cases that are right, or a worst case that matters. If they come from wrong labels or
+   broken batches, clip.
+2. **Tune the base optimizer first,** with as many trials as the memory will get.
+3. **Then nine trials:** `aggr="sum"`, `topC=5`, `decay` 0.7, 0.9 and 0.99, each at the base's
+   best learning rate, a third and a tenth. The weights go from nearly even to steep.
+4. **Keep `topC` small.** Each slot is one more copy of the parameters, and equal
+   `weight_evenness(topC, decay)` gives equal weights.
+5. **Keep the memory only if it wins** on validation data, over several seeds."""
+
 #: What a cell with this tag holds, whatever was in it.
 BOXES = {
     "set-up": SET_UP,
     "memory-in-60-seconds": MEMORY,
     "course-map": markdown_map(),
+    "how-to-choose": CHOOSING,
 }
