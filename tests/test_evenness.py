@@ -41,7 +41,7 @@ def test_a_memory_obeys_the_law():
     topC, decay = 3, 0.9
     a = weight_evenness(topC, decay)
     logs = torch.linspace(0, 2, 1000, dtype=torch.float64)
-    draws = torch.randint(1000, (20000,), generator=torch.Generator().manual_seed(0))
+    draws = torch.randint(1000, (6000,), generator=torch.Generator().manual_seed(0))
     x = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     optimizer = SGD_C([x], lr=0.0, topC=topC, decay=decay, aggr="sum")
     held = 0.0

@@ -22,7 +22,7 @@ MakeGroups = Callable[[list[dict[str, Any]]], Optimizer]
 
 def stream(P: int, C: float, steps: int) -> Iterator[float]:
     """The gradients of one weight: C at every P-th step, and −1 otherwise."""
-    return (C if step % P == P - 1 else -1.0 for step in range(1, steps + 1))
+    return (-1.0 if step % P else C for step in range(1, steps + 1))
 
 
 def measured_drift(P: int, C: float, decay: float, kappa: float) -> float:
@@ -37,7 +37,7 @@ def measured_drift(P: int, C: float, decay: float, kappa: float) -> float:
     return places[-P - 1] - places[-1]
 
 
-def end(make: Make, lr: float, P: int, C: float, steps: int = 1500) -> float:
+def end(make: Make, lr: float, P: int, C: float, steps: int = 800) -> float:
     """Where one weight in [−1, 1] ends up, as its mean over the last ten periods."""
     x = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     optimizer, places = make([x], lr), []
