@@ -1,8 +1,8 @@
 """A reader's browser: notebooks with an explorer run in JupyterLab, and obey hand and keyboard.
 
 Two of them, since each takes a minute: those that run the fastest, with players, predictions,
-sliders and a menu. ``BROWSER_NOTEBOOKS=all`` tries every one, as the weekly workflow does. Skipped where
-there is no Chromium (Debian's package is called chromium).
+sliders and a menu. ``BROWSER_NOTEBOOKS=all`` tries every one, as the weekly workflow does. Skipped
+where there is no Chromium (Debian's package is called chromium).
 """
 
 import json
@@ -124,12 +124,12 @@ def test_which_notebooks_are_opened():
 
 
 #: Counts the different pictures that an explorer shows, from now on.
-COUNT = """(picture) => {
+COUNT = """(explorer) => {
     window.seen = [];
     new MutationObserver(() => {
-        const source = picture.querySelector("img")?.src;
+        const source = explorer.querySelector("img")?.src;
         if (source && source !== window.seen.at(-1)) window.seen.push(source);
-    }).observe(picture, { subtree: true, childList: true, attributes: true });
+    }).observe(explorer, { subtree: true, childList: true, attributes: true });
 }"""
 
 
@@ -145,13 +145,12 @@ def test_a_notebook_is_used(page, tmp_path):
     before = picture.get_attribute("src")
     for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
         slider.press(key)
-    page.wait_for_function(
-        "([image, before]) => image.src !== before", arg=[picture.element_handle(), before]
-    )
+    box = explorer.element_handle()  # the picture in it is a new element each time
+    page.wait_for_function("([box, b]) => box.querySelector('img').src !== b", arg=[box, before])
     page.wait_for_function(IDLE)
 
     # By dragging: pictures come while the hand still moves, and the last value is drawn.
-    picture.locator("xpath=..").evaluate(COUNT)
+    explorer.evaluate(COUNT)
     handle, track = slider.bounding_box(), explorer.locator(".noUi-base").first.bounding_box()
     x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
     page.mouse.move(x, y)
@@ -171,18 +170,20 @@ def test_a_notebook_is_used(page, tmp_path):
     page.wait_for_function(IDLE)
     page.wait_for_timeout(500)
     last = picture.get_attribute("src")
+    value = slider.get_attribute("aria-valuenow")
     slider.press("ArrowRight")
+    at_the_end = slider.get_attribute("aria-valuenow") == value
+    if at_the_end:
+        slider.press("ArrowLeft")
     page.wait_for_timeout(500)
-    slider.press("ArrowLeft")
-    page.wait_for_function(
-        "([image, last]) => image.src === last", arg=[picture.element_handle(), last]
-    )
+    slider.press("ArrowRight" if at_the_end else "ArrowLeft")
+    page.wait_for_function("([box, l]) => box.querySelector('img').src === l", arg=[box, last])
     page.screenshot(path=tmp_path / "explorer.png")
     assert (tmp_path / "explorer.png").stat().st_size > 20_000
 
     notebook = page.locator(".jp-Notebook")
     pictures = notebook.locator(".jp-RenderedImage")
-    assert pictures.count() > 1
+    assert pictures.count() >= 1
     assert notebook.locator("summary", has_text="In words").count() >= pictures.count()
     without = notebook.locator("img:not([alt]):not(.jp-RenderedImage img)")
     assert without.count() == 0, without.first.evaluate("e => e.outerHTML.slice(0, 200)")
