@@ -214,7 +214,7 @@ def test_workflows_run_our_own_commands():
     assert windows == mac.replace("python3", "python").replace(".venv/bin/", ".venv\\Scripts\\")
     weekly = yaml.safe_load((ROOT / ".github/workflows/weekly.yml").read_text())["jobs"]
     assert set(weekly) == {"browser", "newest", "oldest"}
-    assert weekly["browser"]["env"]["BROWSER_NOTEBOOKS"] == "all"
+    assert weekly["browser"]["env"] == {"BROWSER_NOTEBOOKS": "all", "SOLVED_NOTEBOOKS": "all"}
     if sys.platform != "win32":
         subprocess.run(["bash", "-n", str(ROOT / ".ci/run")], check=True)
 

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+from itertools import zip_longest
 from typing import NamedTuple
 
 from packaging.requirements import Requirement
@@ -31,26 +32,26 @@ class Notebook(NamedTuple):
 NOTEBOOKS = (
     Notebook("00_what_is_here", "What is here, and does my machine run it?", 15, "both", ()),
     Notebook(
-        "01_first_steps", "What changes when I swap Adam for Adam_C?", 30, "optimizers", ("00",)
+        "01_first_steps", "What changes when I swap Adam for Adam_C?", 35, "optimizers", ("00",)
     ),
     Notebook(
         "02_what_an_optimizer_remembers",
         "What does an optimizer remember?",
-        40,
+        35,
         "optimizers",
         ("01",),
     ),
     Notebook(
-        "03_which_gradients_to_keep", "Which gradients deserve keeping?", 45, "optimizers", ("02",)
+        "03_which_gradients_to_keep", "Which gradients deserve keeping?", 35, "optimizers", ("02",)
     ),
     Notebook(
         "04_how_old_and_new_combine",
-        "How do old and new combine, and where does it enter SGD, RMSprop, Adam and AdamW?",
-        50,
+        "How do old and new combine?",
+        35,
         "optimizers",
         ("03",),
     ),
-    Notebook("05_does_it_help", "Does it help on toy classification?", 50, "optimizers", ("04",)),
+    Notebook("05_does_it_help", "Does it help on toy classification?", 35, "optimizers", ("04",)),
     Notebook(
         "06_how_to_choose",
         "When does it help, and how do I choose topC and decay?",
@@ -61,7 +62,7 @@ NOTEBOOKS = (
     Notebook(
         "07_from_a_heap_to_a_gpu",
         "How does the memory get from a heap to a GPU?",
-        40,
+        35,
         "optimizers",
         ("06",),
     ),
@@ -70,6 +71,31 @@ NOTEBOOKS = (
     Notebook("10_which_grouping", "Which grouping, and when?", 45, "tasks", ("09",)),
     Notebook("11_your_own_project", "How do I use it in my own project?", 50, "both", ("07", "10")),
 )
+
+
+def markdown_map() -> str:
+    """The map of the course: the two paths side by side, each notebook with link and minutes."""
+
+    def entry(notebook: Notebook) -> str:
+        link = f"[{notebook.number} {notebook.question}]({notebook.name}.ipynb)"
+        return f"{link} · {notebook.minutes} min"
+
+    paths, headings = [], []
+    for part, about in (("optimizers", "an optimizer with a memory"), ("tasks", "several tasks")):
+        on_it = [notebook for notebook in NOTEBOOKS if notebook.part == part]
+        paths.append([entry(notebook) for notebook in on_it])
+        headings.append(f"{about} · {sum(notebook.minutes for notebook in on_it) / 60:.1f} hours")
+    rows = [headings, [":--", ":--"], *zip_longest(*paths, fillvalue="")]
+    first, *last = [entry(notebook) for notebook in NOTEBOOKS if notebook.part == "both"]
+    return "\n".join(
+        [
+            f"**Start here:** {first}",
+            "",
+            *(f"| {' | '.join(row)} |" for row in rows),
+            "",
+            f"**Both paths end here:** {'; '.join(last)}",
+        ]
+    )
 
 
 def requirements() -> dict[str, str]:

@@ -1,39 +1,39 @@
 """How old and new combine."""
 
 import math
+import re
+from statistics import median
 
+import nbformat
 import pytest
 import torch
-from checking import accepts, rejects
-from matplotlib.colors import to_hex
-from torch.optim import SGD
+from checking import accepts, rejects, said
+from looking import NOTEBOOKS, defined_in
+from torch.optim import SGD, Adam, AdamW, RMSprop
 
-from cgtutor import SGD_C, Adam_C
-from cgtutor.course.how_old_and_new_combine import checks, figures
-from cgtutor.course.how_old_and_new_combine.descent import (
+from cgtutor import SGD_C, Adam_C, AdamW_C, RMSprop_C
+from cgtutor.course.how_old_and_new_combine import bowl, checks, explorer, figures, mistakes
+from cgtutor.course.how_old_and_new_combine.study import (
+    BEALE,
+    GOLDSTEIN_PRICE,
+    beale,
     descend,
+    goldstein_price,
     heights_by_rate,
-    heights_table,
     in_words,
+    library_aggregate,
     lowest_rate,
     near,
-    stretch,
 )
-from cgtutor.course.how_old_and_new_combine.explorer import rules_explorer
-from cgtutor.course.how_old_and_new_combine.surfaces import (
-    BEALE,
-    CAMEL,
-    GOLDSTEIN_PRICE,
-    SURFACES,
-    authors_camel,
-    beale,
-    goldstein_price,
-    six_hump_camel,
-)
-from cgtutor.course.shared.check import edited
-from cgtutor.course.shared.style import BLUE, ORANGE, Picture
+from cgtutor.course.shared.check import edited, use
+from cgtutor.course.shared.style import Picture
 
-pytestmark = pytest.mark.usefixtures("double_precision")
+pytestmark = pytest.mark.usefixtures("double_precision", "one_thread")
+LIBRARY = {SGD: SGD_C, RMSprop: RMSprop_C, Adam: Adam_C, AdamW: AdamW_C}
+SURFACES = {"Beale": BEALE, "Goldstein–Price": GOLDSTEIN_PRICE}
+
+
+# -------------------------------------------------------------------- surfaces and runs
 
 
 @pytest.mark.parametrize(
@@ -41,9 +41,6 @@ pytestmark = pytest.mark.usefixtures("double_precision")
     [  # by hand
         (beale, (0, 0), 1.5**2 + 2.25**2 + 2.625**2, (-2 * (1.5 + 2.25 + 2.625), 0)),
         (beale, (1, 0), 0.5**2 + 1.25**2 + 1.625**2, (-6.75, 1)),
-        (six_hump_camel, (1, 1), 4 - 2.1 + 1 / 3 + 1, (8 - 8.4 + 2 + 1, 1 - 8 + 16)),
-        (authors_camel, (1, 1), 4 - 2.1 + 1 / 3 + 1, (-4.2 + 2 + 1, 1 - 8 + 16)),
-        (authors_camel, (2, 0), 4 - 8.4 + 64 / 3, (-8.4 + 64, 2)),
         (goldstein_price, (0, 0), 600, (24 * 30, 24 * 30)),
         (goldstein_price, (1, 1), (1 + 9 * 3) * (30 + 37), (-756, 4064)),
     ],
@@ -73,55 +70,34 @@ def test_minima_are_minima(surface):
         # no farther from the true minimum than the digits given here tell
         assert torch.linalg.solve(hessian, g).norm() < 2e-6
     x0, x1, y0, y1 = surface.window
-    for x, y in [*(m[:2] for m in surface.minima), *surface.starts.values()]:
+    for x, y in [*(m[:2] for m in surface.minima[:2]), surface.start_point]:
         assert x0 < x < x1
         assert y0 < y < y1
 
 
-def test_no_minimum_of_the_camel_is_missing():
-    """From everywhere in the window a patient descent ends in one of them."""
-    x0, x1, y0, y1 = CAMEL.window
-    points = torch.cartesian_prod(torch.linspace(x0, x1, 31), torch.linspace(y0, y1, 28))
-    for _step in range(3000):
-        points.requires_grad_()
-        (g,) = torch.autograd.grad(six_hump_camel(points).sum(), points)
-        points = points.detach() - 0.002 * g
-    nearest = torch.cdist(points, torch.tensor([m[:2] for m in CAMEL.minima])).min(1)
-    assert nearest.values.max() < 1e-3
-    assert set(nearest.indices.tolist()) == set(range(6))
+def test_the_slip_in_the_authors_camel():
+    """The notebook tells where the lowest points of the standard and of their function are."""
 
+    def standard(x, y):
+        return (4 - 2.1 * x**2 + x**4 / 3) * x**2 + x * y + (4 * y**2 - 4) * y**2
 
-def test_authors_camel_has_the_minima_it_says():
-    for point, value in (((1.2461, -0.7749), 0.0619), ((1.1638, 0.6184), 1.7589)):
-        for sign in (1, -1):
-            p = sign * torch.tensor(point)
-            assert authors_camel(p).item() == pytest.approx(value, abs=5e-5)
-            g = torch.autograd.functional.jacobian(authors_camel, p)
-            assert g.norm() < 5e-3
-    assert authors_camel(CAMEL.start()).item() > CAMEL.function(CAMEL.start()).item()
+    def theirs(x, y):
+        return 4 - 2.1 * x**2 + x**4 / 3 * x**2 + x * y + (4 * y**2 - 4) * y**2
+
+    grid = torch.meshgrid(torch.linspace(-2, 2, 801), torch.linspace(-1.5, 1.5, 601), indexing="ij")
+    for function, lowest, (x, y) in (
+        (standard, -1.0316, (0.0898, -0.7127)),
+        (theirs, 0.0619, (1.2461, -0.7749)),
+    ):
+        assert function(x, y) == function(-x, -y) == pytest.approx(lowest, abs=5e-5)
+        assert function(*grid).min().item() == pytest.approx(lowest, abs=2e-3)
 
 
 def test_surface():
-    assert BEALE.start().tolist() == [0.75, 1.0]
-    assert CAMEL.start().tolist() == [3.0, 2.5]
-    assert GOLDSTEIN_PRICE.start().tolist() == [-1.0, 0.0]
-    assert [s.authors_rate for s in SURFACES.values()] == [1e-3, 1e-4, 1e-5]
-    assert GOLDSTEIN_PRICE.lowest == 3
+    assert BEALE.start.tolist() == [0.75, 1.0]
+    assert GOLDSTEIN_PRICE.start.tolist() == [-1.0, 0.0]
     heights = GOLDSTEIN_PRICE.height(torch.tensor([[0, 0], [0, -1], [math.nan, 0], [1e200, 0]]))
     assert heights.tolist() == [597, 0, math.inf, math.inf]
-    assert CAMEL.height(torch.tensor([0.0898420131, -0.7126564030])) == 0  # never below zero
-
-
-@pytest.mark.parametrize("surface", SURFACES.values(), ids=list(SURFACES))
-def test_sgd_comes_down_from_every_start_at_the_explorers_rate(surface):
-    starts = torch.tensor(list(surface.starts.values()))
-    makers = {"SGD": lambda groups: SGD(groups, lr=surface.rate)}
-    path = descend(surface.function, starts, makers, 80)["SGD"]
-    heights = surface.height(path[-1])
-    known = torch.tensor([value for *_, value in surface.minima]) - surface.lowest
-    assert heights.isfinite().all()
-    assert (heights < surface.height(starts)).all()
-    assert ((heights[:, None] - known).abs().amin(1) < 40).all()
 
 
 def test_descend_is_the_plain_loop():
@@ -130,7 +106,7 @@ def test_descend_is_the_plain_loop():
         "SGD_C": lambda groups: SGD_C(groups, lr=0.01, topC=3, decay=0.9),
         "Adam_C": lambda groups: Adam_C(groups, lr=0.01, topC=3),
     }
-    starts = near(BEALE.start(), n=3)
+    starts = near(BEALE.start, n=3)
     paths = descend(beale, starts, runs, steps=12)
     before = starts.clone()
     for name, make in runs.items():
@@ -151,34 +127,12 @@ def test_descend_is_the_plain_loop():
 
 
 def test_descend_keeps_lost_runs_apart():
-    starts = torch.stack([GOLDSTEIN_PRICE.start(), torch.tensor([1.0, -1.0])])
+    starts = torch.stack([GOLDSTEIN_PRICE.start, torch.tensor([1.0, -1.0])])
     make = {"SGD_C": lambda groups: SGD_C(groups, lr=8e-5)}
     path = descend(goldstein_price, starts, make, 60)["SGD_C"]
     assert path[-1, 1].isnan().all()
     alone = descend(goldstein_price, starts[0], make, 60)["SGD_C"]
     torch.testing.assert_close(path[:, 0], alone, rtol=1e-9, atol=0)
-
-
-def test_stretch():
-    rate = 0.002
-    paths = descend(
-        beale,
-        BEALE.start(),
-        {
-            "once": lambda groups: SGD(groups, lr=rate),
-            "twice": lambda groups: SGD(groups, lr=2 * rate),
-            "sum": lambda groups: SGD_C(groups, lr=rate, aggr="sum"),
-            "mid": lambda groups: SGD_C(groups, lr=rate, aggr="mid"),
-        },
-        30,
-    )
-    times = {name: stretch(beale, path, rate) for name, path in paths.items()}
-    torch.testing.assert_close(times["once"], torch.ones(30))
-    torch.testing.assert_close(times["twice"], 2 * torch.ones(30))
-    assert times["sum"][0] == pytest.approx(1)  # nothing remembered yet
-    assert (times["sum"][1:] > 1.9).all()
-    assert (times["sum"] < 2.5).all()
-    assert (times["mid"] - 1).abs().max() < 0.25
 
 
 def test_near():
@@ -188,50 +142,32 @@ def test_near():
     assert (low >= torch.tensor([2.5, -1.5])).all()
     assert (high <= torch.tensor([3.5, -0.5])).all()
     assert (high - low > 0.95).all()
-    assert torch.equal(near(BEALE.start()), near(BEALE.start()))
-    assert not torch.equal(near(BEALE.start()), near(BEALE.start(), seed=1))
+    assert torch.equal(near(BEALE.start), near(BEALE.start))
+    assert not torch.equal(near(BEALE.start), near(BEALE.start, seed=1))
 
 
 def test_heights_by_rate():
     makers = {
-        "SGD": lambda groups, lr: SGD(groups, lr=lr),
-        "again": lambda groups, lr: SGD(groups, lr=lr),
-        "SGD_C": lambda groups, lr: SGD_C(groups, lr=lr),
+        "SGD": (lambda groups, lr: SGD(groups, lr=lr), [0.01, 0.02]),
+        "SGD_C": (lambda groups, lr: SGD_C(groups, lr=lr), [0.01, 5.0]),
     }
-    found = heights_by_rate(
-        makers, {"Beale": [0.01, 0.02], "Goldstein–Price": [1e-3]}, steps=7, starts=2
-    )
-    assert list(found) == ["Beale", "Goldstein–Price"]
-    assert found["Beale"]["SGD"] == found["Beale"]["again"] != found["Beale"]["SGD_C"]
-    path = descend(beale, near(BEALE.start(), 2), {"x": lambda g: SGD(g, lr=0.02)}, 7)["x"]
-    assert found["Beale"]["SGD"][0.02] == BEALE.height(path[-1]).tolist()
-    assert found["Goldstein–Price"]["SGD"] == {1e-3: [math.inf, math.inf]}
+    found = heights_by_rate(makers, steps=7, starts=2)
+    path = descend(beale, near(BEALE.start, 2), {"x": lambda g: SGD(g, lr=0.02)}, 7)["x"]
+    assert found["SGD"][0.02] == BEALE.height(path[-1]).tolist()
+    assert found["SGD_C"][5.0] == [math.inf, math.inf]
+    assert found["SGD"][0.01] != found["SGD_C"][0.01]
 
 
 TRIALS = {
-    "Beale": {
-        "one": {0.1: [3.0, 1.0, 9.0], 0.2: [math.inf, 0.04, 0.02], 0.4: [math.inf] * 3},
-        "two": {0.1: [1e-9, 1e-8, 5.0], 0.2: [1e-12, 1e-12, 1e-12], 0.4: [3e4, 2e4, 1e4]},
-    },
-    "six-hump camel": {
-        "one": {0.00001: [0.3, 0.25, 0.2]},
-        "two": {0.00001: [math.inf] * 3},
-    },
+    "SGD": {0.1: [3.0, 1.0, 9.0], 0.2: [math.inf, 0.04, 0.02], 0.4: [math.inf] * 3},
+    "SGD_C, sum": {0.1: [1e-9, 1e-8, 5.0], 0.2: [1e-12, 1e-12, 1e-12], 0.4: [3e4, 2e4, 1e4]},
 }
 
 
 def test_lowest_rate():
-    assert lowest_rate(TRIALS["Beale"]["one"]) == 0.2  # by the median, not the mean
-    assert lowest_rate(TRIALS["Beale"]["two"]) == 0.1  # both are at the bottom
+    assert lowest_rate(TRIALS["SGD"]) == 0.2  # by the median, not the mean
+    assert lowest_rate(TRIALS["SGD_C, sum"]) == 0.1  # both are at the bottom
     assert lowest_rate({2.0: [math.inf], 1.0: [math.inf]}) == 1.0
-
-
-def test_heights_table():
-    assert heights_table(TRIALS).splitlines()[1:] == [
-        "                    Beale                 six-hump camel",
-        "one                 0.2      0.04         0.00001* 0.2",
-        "two                 0.1*     < 0.000001   0.00001* lost",
-    ]
 
 
 @pytest.mark.parametrize(
@@ -250,189 +186,174 @@ def test_in_words(height, words):
     assert in_words(height) == words
 
 
-G = torch.tensor([1.0, 0.5])
+# ------------------------------------------------------------------------------ figures
 
 
-SLOTS = [torch.tensor([2.0, 2.0]), torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0])]
+def words_of(figure):
+    return [text.get_text() for ax in figure.axes for text in ax.texts]
 
 
-def tips(ax):
-    """Where the arrows of a panel end, by colour."""
-    found = {}
-    for arrow in ax.patches:
-        x, y = (round(float(v), 4) for v in arrow._posA_posB[1])
-        found.setdefault(to_hex(arrow.get_edgecolor()), []).append((x, y))
-    return found
+def bowl_path(rate=1.0, steps=20, **options):
+    x = torch.nn.Parameter(torch.tensor([1.0]))
+    optimizer = SGD_C([x], lr=rate, **{"aggr": "mean", "topC": 5} | options)
+    path = [1.0]
+    for _ in range(steps):
+        x.grad = x.detach().clone()
+        optimizer.step()
+        path.append(x.item())
+    return path
 
 
-def test_aggregate_arrows_by_hand():
-    figure = figures.aggregate_arrows(G, SLOTS, kappa=0.5)
+def test_the_ball_leaves_the_bottom():
+    path = bowl_path()
+    assert path[:4] == [1, 0, -0.5, -0.75]
+    assert max(map(abs, path)) > 1.2
+    made = bowl.bowl_player(path[:4], 1.0)
+    assert made.count == 3
+    text = made._data["text/plain"]
+    assert "After its first step SGD_C is at x = 0.00, after its second at −0.50." in text
+    assert text.endswith("Step 3: at x = −0.50 the gradient is −0.50, the aggregate 0.25.")
+
+
+def test_a_frame_of_the_ball():
+    figure = bowl._bowl([1.0, 0.0, -0.5], [1.0, 0.5], 1.0, 1)
+    sgd, ball = figure.axes[0].lines[1:3]
+    assert sgd.get_xydata().tolist() == [[0, 0]]
+    assert ball.get_xydata().tolist() == [[0, 0]]
+    assert figure.axes[1].lines[1].get_ydata().tolist() == [1, 0]
+    (arrow,) = [a for a in figure.axes[0].texts if getattr(a, "arrow_patch", None)]
+    assert arrow.xy[0] == -0.5  # where the aggregate leads; g is a dot
+
+
+def test_rates_by_slots():
+    figure = bowl.rates_by_slots({1: 1.95, 5: 0.55})
     assert isinstance(figure, Picture)
-    expected = {"sum": (1.5, 1.0), "mid": (0.75, 0.5), "mean": (0.625, 0.5)}
-    for ax, (rule, tip) in zip(figure.axes, expected.items()):
-        arrows = tips(ax)
-        assert ax.get_title().startswith(rule)
-        assert arrows["#000000"] == [tip]
-        assert arrows[to_hex(BLUE)] == [(1.0, 0.5)]
-        assert arrows[to_hex(ORANGE)] == [(1.0, 1.0)]
-        assert sorted(arrows[to_hex("0.6")]) == [(0.0, 1.0), (1.0, 0.0), (2.0, 2.0)]
-        assert f"({tip[0]:.2f}, {tip[1]:.2f})" in ax.get_xlabel()
-        assert "first parameter" in ax.get_xlabel()
-    shares = [ax.lines[1].get_xydata()[0].tolist() for ax in figure.axes[:3]]
-    assert shares == [[1.0, 0.5], [0.5, 0.25], [0.25, 0.125]]
-    assert tips(figure.axes[3])["#000000"] == [(1.0, 0.5)]
-    assert len(figure.axes[3].patches) == 2
-    for words in (
-        "g = (1.00, 0.50)",
-        "3 gradients with mean (1.00, 1.00)",
-        "κ = 0.50",
-        "sum gives (1.50, 1.00) of length 1.80",
-        "mid gives (0.75, 0.50) of length 0.90",
-        "with an empty memory it is g itself",
-    ):
-        assert words in figure.alt
+    dotted, points = figure.axes[0].lines[:2]
+    assert points.get_xydata().tolist() == [[1, 1.95], [5, 0.55]]
+    assert dotted.get_ydata()[0] == pytest.approx(2)
+    assert "topC 1: 1.95, topC 5: 0.55" in figure.alt
+    assert "SGD: 2" in words_of(figure)
 
 
-def test_aggregate_arrows_without_a_weight():
-    figure = figures.aggregate_arrows(-G, SLOTS, kappa=0)
-    for ax in figure.axes:
-        assert tips(ax)["#000000"] == [(-1.0, -0.5)]
-    assert "(−1.00, −0.50)" in figure.axes[1].get_xlabel()
-    assert figure.axes[1].lines[1].get_xydata().tolist() == [[-1.0, -0.5]]
+@pytest.mark.parametrize("slots", [1, 2, 3, 5, 10])
+def test_the_limit_is_exact_for_the_last_gradients(slots):
+    """With decay 0 the memory holds the last topC gradients."""
+    limit = float(bowl._limit(slots + 1))
+    for factor, converges in ((0.97, True), (1.03, False)):
+        path = bowl_path(factor * limit, 1200, topC=slots, decay=0.0)
+        assert (max(map(abs, path[-20:])) < 1) is converges
 
 
-def descents(surface, rate, steps=40, letter="A"):
-    makers = {
-        "SGD": lambda groups: SGD(groups, lr=rate),
-        "SGD_C": lambda groups: SGD_C(groups, lr=rate),
-    }
-    return descend(surface.function, surface.start(letter), makers, steps)
+def test_sum_with_five_slots_pays_nothing_in_the_bowl():
+    for rate in (0.5, 1.0, 1.5, 1.95):
+        assert abs(bowl_path(rate, 400, aggr="sum")[-1]) < 1e-3
+    assert abs(bowl_path(1.05, 400, aggr="sum", topC=1)[-1]) > 1
 
 
-def test_trajectories_of_one_surface():
-    paths = descents(BEALE, 0.01)
-    figure = figures.trajectories({"Beale": paths}, "above")
-    place, height = figure.axes
-    for k, path in enumerate(paths.values()):
-        assert place.lines[k].get_xydata().tolist() == path.tolist()
-        assert height.lines[k].get_ydata() == pytest.approx(BEALE.height(path).tolist())
-    assert place.lines[2].get_xydata().tolist() == [[0.75, 1.0]]
-    star = place.lines[3]
-    assert (star.get_marker(), star.get_xydata().tolist()) == ("*", [[3.0, 0.5]])
-    assert place.get_title() == "Beale"
-    assert place.get_xlabel() == "first parameter"
-    assert height.get_ylabel() == "height above lowest minimum"
-    ends = [in_words(BEALE.height(path[-1]).item()) for path in paths.values()]
-    assert [t.get_text() for t in figure.legends[0].texts] == [
-        f"SGD ({ends[0]})",
-        f"SGD_C ({ends[1]})",
-    ]
-    title = figure.legends[0].get_title().get_text()
-    assert title.startswith("above\n")
-    assert title.endswith("(height after 40 steps)")
-    assert "after 40 steps" in figure.alt
-    assert f"Beale from (0.75, 1.00): SGD ({ends[0]}), SGD_C ({ends[1]})" in figure.alt
+def test_aggregate_arrows():
+    g, M = torch.tensor([1.0, 0.5]), [torch.tensor([2.0, 2.0]), torch.tensor([0.0, 1.0])]
+    results = {rule: library_aggregate(g, M, rule, 1.0) for rule in figures.RULES}
+    figure = figures.aggregate_arrows(g, M, results)
+    assert [ax.get_title().split("\n")[0] for ax in figure.axes] == ["sum", "mid", "mean"]
+    assert figure.axes[0].get_xlabel() == "(2.00, 2.00), length 2.83"
+    assert "mid gives (1.00, 1.00) of length 1.41" in figure.alt
+    assert "mean is (1.00, 1.50)" in figure.alt
+    assert words_of(figure) == ["g", "M", "aggregate"]
 
 
-def test_trajectories_of_several_surfaces_and_lost_runs():
-    rates = {"Beale": 0.01, "six-hump camel": 2e-3, "Goldstein–Price": 3e-3}
-    panels = {name: descents(SURFACES[name], rate) for name, rate in rates.items()}
-    figure = figures.trajectories(panels, notes={"Beale": "a note"})
-    assert len(figure.axes) == 6
-    assert figure.axes[0].get_title() == "Beale\na note"
-    marks = [line.get_marker() for line in figure.axes[1].lines[3:]]
-    assert marks == ["*", "*", "+", "+", "+", "+"]
-    lost = figure.axes[2].lines[0].get_xydata()
-    assert len(lost) < 41
-    assert abs(lost).max() <= 1000
-    assert "Goldstein–Price from (−1.00, 0.00): SGD (lost), SGD_C (lost)" in figure.alt
-    figure.canvas.draw()
-    first = [label.get_text() for label in figure.axes[3].get_yticklabels()]
-    assert {"0.1", "1", "10", "100"} <= set(first)
-    assert not any(label.get_text() for label in figure.axes[4].get_yticklabels())
-    low, high = figure.axes[3].get_ylim()
-    assert figure.axes[4].get_ylim() == (low, high)
-    assert high == pytest.approx(30 * GOLDSTEIN_PRICE.height(GOLDSTEIN_PRICE.start()).item())
+def beale_runs(rate=0.032, steps=220):
+    return descend(
+        beale,
+        BEALE.start,
+        {
+            "SGD": lambda groups: SGD(groups, lr=rate),
+            "SGD_C, sum": lambda groups: SGD_C(groups, lr=rate, topC=5),
+            "SGD, 2 × rate": lambda groups: SGD(groups, lr=2 * rate),
+        },
+        steps,
+    )
 
 
-def test_trajectories_down_to_the_floor():
-    figure = figures.trajectories({"six-hump camel": descents(CAMEL, 0.02, 100, "C")})
-    figure.canvas.draw()
-    labels = [label.get_text() for label in figure.axes[1].get_yticklabels()]
-    assert labels == ["< 10⁻⁶", "0.0001", "0.01", "1"]
-    assert min(figure.axes[1].lines[0].get_ydata()) == 1e-6
+def test_what_the_notebook_says_of_beale():
+    low = {name: BEALE.height(path[-1]).item() for name, path in beale_runs(0.001).items()}
+    assert low["SGD_C, sum"] == pytest.approx(low["SGD, 2 × rate"], rel=0.01)
+    paths = beale_runs()
+    height = {name: BEALE.height(path) for name, path in paths.items()}
+    assert height["SGD_C, sum"][-1] < height["SGD"][-1] / 50
+    assert height["SGD, 2 × rate"][-1] > 0.1 > 0.01 > height["SGD, 2 × rate"][70]
 
 
-def test_trajectories_knows_its_surfaces():
-    with pytest.raises(KeyError, match="Rosenbrock"):
-        figures.trajectories({"Rosenbrock": descents(BEALE, 0.01)})
+def test_ways_down_up_to_a_step():
+    paths = beale_runs(steps=12)
+    figure = figures.ways_down(BEALE, paths, "a finding", 3)
+    place, beside = figure.axes
+    for ax in (place, beside):
+        assert [len(line.get_xdata()) for line in ax.lines[:3]] == [4, 4, 4]
+    assert beside.get_xlim()[1] == 12
+    assert place.lines[3].get_xydata().tolist() == [[3.0, 0.5]]
+    assert figure._suptitle.get_text() == "a finding"
+    assert "After 3 steps the heights are: SGD" in figure.alt
+    made = figures.beale_player(paths, "a finding")
+    assert made.count == 11
+    assert "Step 10. Heights: SGD" in made._data["text/plain"]
+
+
+def test_a_lost_run_ends_at_the_edge():
+    path = torch.tensor([[0.0, 0.0], [500.0, 0.0], [math.nan, math.nan]])
+    assert figures._until_far(path).tolist() == [[0, 0], [500, 0]]
 
 
 def test_final_heights():
-    figure = figures.final_heights({"a family": TRIALS, "another": TRIALS})
-    assert len(figure.axes) == 4
-    one, two = figure.axes[0].lines
-    assert list(one.get_ydata()) == pytest.approx([3.0, 0.04, 1e5])
-    assert list(two.get_ydata()) == pytest.approx([1e-6, 1e-6, 2e4])
-    assert list(one.get_xdata()) == pytest.approx([0.1, 0.2, 0.4], rel=0.15)
-    bars = figure.axes[0].collections[0].get_segments()
-    assert [segment[:, 1].tolist() for segment in bars] == [[1, 9], [0.02, 1e5], [1e5, 1e5]]
-    assert [ax.get_title() for ax in figure.axes] == [*TRIALS] * 2
-    figure.canvas.draw()
-    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert (labels[0], labels[-1]) == ("< 10⁻⁶", "lost")
-    legend = figure.axes[1].get_legend()
-    assert [t.get_text() for t in legend.texts] == ["one", "two"]
-    assert legend.get_title().get_text() == "a family"
-    assert (
-        "Beale: one (0.04), two (< 0.000001); six-hump camel: one (0.2), two (lost)" in figure.alt
-    )
+    figure = figures.final_heights(TRIALS)
+    one, _, two, _ = figure.axes[0].lines
+    assert list(one.get_xdata()) == [math.inf, 0.04, 0.02]
+    assert list(two.get_xdata()) == [1e-6, 1e-6, 5]
+    assert one.get_marker() != two.get_marker()
+    assert "SGD 0.04 at rate 0.2, SGD_C, sum < 0.000001 at rate 0.1" in figure.alt
 
 
-def test_rules_explorer_draws_the_static_figure():
-    explorer = rules_explorer(steps=10)
-    kappa, rule, surface, start = explorer.children[1:-1]
-    surface.value, start.value, rule.value, kappa.value = "Goldstein–Price", "B", "mean", 0.5
-    rate = GOLDSTEIN_PRICE.rate
-    paths = descend(
-        goldstein_price,
-        GOLDSTEIN_PRICE.start("B"),
-        {
-            "SGD": lambda groups: SGD(groups, lr=rate),
-            "SGD, rate · 2": lambda groups: SGD(groups, lr=2 * rate),
-            "SGD_C": lambda groups: SGD_C(groups, lr=rate, kappa=0.5, aggr="mean", topC=5),
-        },
-        10,
-    )
-    drawn = explorer._draw(kappa=0.5, rule="mean", surface="Goldstein–Price", start="B")
-    expected = figures.trajectories(
-        {"Goldstein–Price": paths},
-        "learning rate 0.00008; SGD_C: mean, κ = 0.50, topC = 5, decay = 0.7",
-    )
-    assert drawn.png() == expected.png()
-    assert drawn.alt == expected.alt
-    assert "<img" in explorer.children[-1].value
+# ----------------------------------------------------------------------------- explorer
 
 
-def heights(surface, letter, kappa, rule):
-    explorer = rules_explorer(steps=60)
-    figure = explorer._draw(kappa=kappa, rule=rule, surface=surface.name, start=letter)
-    return [line.get_ydata()[-1] for line in figure.axes[1].lines]
+def test_the_goal_lights_up_at_one_kappa():
+    made = explorer.kappa_explorer()
+    assert "<b>Goal:</b>" in made.goal.value
+    for kappa in explorer.KAPPAS:
+        lit = explorer.KAPPAS[explorer.KAPPAS.index(kappa)] == 0.95
+        made.set(kappa=kappa)
+        assert ("✓ Reached" in made.goal.value) is lit, kappa
+    made.set(kappa=0.95, rule="mid")
+    assert "<b>Goal:</b>" in made.goal.value
 
 
-def test_goals_of_the_explorer_can_be_reached():
-    """The notebook's answers to them."""
-    for kappa, there in ((1.0, False), (1.05, True)):
-        sgd, twice, with_memory = heights(GOLDSTEIN_PRICE, "A", kappa, "sum")
-        assert bool(with_memory < 1) is there
-        assert min(sgd, twice) > 20
-    sgd, twice, with_memory = heights(BEALE, "D", 1.0, "sum")
-    assert sgd < 0.1
-    assert math.isinf(twice)
-    assert math.isinf(with_memory)
-    assert math.isinf(heights(BEALE, "D", 0.65, "sum")[2])
-    for kappa, rule in ((1.0, "mid"), (1.0, "mean"), (0.6, "sum")):
-        assert heights(BEALE, "D", kappa, rule)[2] < 1
+def end(kappa, rule):
+    return GOLDSTEIN_PRICE.height(explorer._chosen(kappa, rule)["SGD_C"][-1]).item()
+
+
+def test_what_the_answer_says():
+    assert all(end(kappa, "mid") > 20 for kappa in explorer.KAPPAS)
+    first = next(kappa for kappa in explorer.KAPPAS if end(kappa, "mean") < 20)
+    assert 1.5 <= first <= 1.65
+    assert GOLDSTEIN_PRICE.height(explorer._paths()["SGD, 2 × rate"][-1]) > 20
+    make = {"x": lambda groups: SGD_C(groups, lr=explorer.RATE, topC=5)}
+    path = descend(goldstein_price, near(GOLDSTEIN_PRICE.start), make, explorer.STEPS)["x"]
+    ends = GOLDSTEIN_PRICE.height(path[-1]).tolist()
+    assert sum(e < 20 for e in ends) == 1
+    assert sum(math.isinf(e) for e in ends) == 2
+
+
+def test_the_explorer_draws_the_optimizers_own_paths():
+    made = explorer.kappa_explorer()
+    made.set(kappa=0.5, rule="mean")
+    make = {"x": lambda groups: SGD_C(groups, lr=8e-5, kappa=0.5, aggr="mean", topC=5)}
+    path = descend(goldstein_price, GOLDSTEIN_PRICE.start, make, 60)["x"]
+    drawn = torch.tensor(made._figure.axes[0].lines[1].get_xydata())
+    torch.testing.assert_close(drawn, path, rtol=1e-9, atol=1e-9)
+    assert "mean, κ = 0.50" in made._figure.alt
+    assert "SGD, 2 × rate" in made._figure.alt
+
+
+# ------------------------------------------------------------------------------- checks
 
 
 def right(gradient, memory, rule, kappa):
@@ -543,134 +464,191 @@ WRONG_AGGREGATES = [
 
 
 @pytest.mark.parametrize(("why", "answer"), WRONG_AGGREGATES, ids=[w for w, _ in WRONG_AGGREGATES])
-def test_aggregate_by_rule_rejects(why, answer):
-    rejects(checks.aggregate_by_rule, answer, why)
+def test_aggregate_rejects(why, answer):
+    rejects(checks.aggregate_of_old_and_new, answer, why)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("form", ["itself", "copy"])
-def test_aggregate_by_rule_accepts(form, dtype):
+def test_aggregate_accepts(form, dtype):
     torch.set_default_dtype(dtype)
     answer = right if form == "itself" else lambda *given: right(*given).clone()
-    assert accepts(checks.aggregate_by_rule, answer).startswith("Right! All 18 cases")
+    assert accepts(checks.aggregate_of_old_and_new, answer).startswith("Right! All 18 cases")
 
 
-def adamw(p, g, memory, avg, avg_sq, t, lr, weight_decay, kappa):
-    a = memory.aggregate(g, "mean", kappa)
-    p = p * (1 - lr * weight_decay)
-    avg = 0.9 * avg + 0.1 * a
-    avg_sq = 0.999 * avg_sq + 0.001 * a**2
-    mean, mean_sq = avg / (1 - 0.9**t), avg_sq / (1 - 0.999**t)
-    return p - lr * mean / (mean_sq.sqrt() + 1e-8), avg, avg_sq
+# ------------------------------------------------------------------- what the reader builds
 
 
-def decays(p, g, memory, *rest):
-    found = adamw(p, g, memory, *rest)
-    memory.fade()
-    return found
+def solved():
+    """What a reader has who wrote the notebook's solutions."""
+    notebook = nbformat.read(NOTEBOOKS / "04_how_old_and_new_combine.ipynb", as_version=4)
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    exec(code[1], names := {})
+    for cell in notebook.cells:
+        if "solution" in cell.metadata.get("tags", []):
+            (source,) = re.findall(r"```python\n(.+?)\n```", cell.source, re.DOTALL)
+            exec(source.rpartition("\n\n\n")[0], names)  # without the check
+    return names
 
 
-def always_a_tenth(p, g, memory, avg, avg_sq, t, lr, weight_decay, kappa):
-    return adamw(p, g, memory, avg, avg_sq, t, 0.1, weight_decay, kappa)
+def trained(make, **options):
+    """The weights of a small network after 200 steps; two groups, one with a weight unused."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+    unused = torch.nn.Parameter(torch.ones(2))
+    groups = [{"params": [*network[0].parameters(), unused]}, {"params": network[2].parameters()}]
+    optimizer = make(groups, lr=0.01, **options)
+    x = torch.randn(32, 4)
+    for _ in range(200):
+        optimizer.zero_grad()
+        few = x[torch.randint(32, (4,))]  # full batches are so smooth that all keep the same
+        (network(few) - few[:, :1] * few[:, 1:2]).square().mean().backward()
+        optimizer.step()
+    return torch.nn.utils.parameters_to_vector(network.parameters()).detach()
 
 
-RIGHT_STEPS = {
-    "the solution": adamw,
-    "the check's own": checks.solution,
-    "any arguments": lambda *given: adamw(*given),
-    "a list": lambda *given: list(adamw(*given)),
-}
+@pytest.mark.parametrize("base", LIBRARY)
+@pytest.mark.parametrize("rule", ["sum", "mean"])
+def test_what_the_reader_builds_trains_as_the_librarys(base, rule):
+    names = solved()
+    options = {"aggr": rule, "kappa": 0.5, "topC": 4, "weight_decay": 0.01}
+    right = trained(LIBRARY[base], **options)
+    made = names["critical"](base)
+    torch.testing.assert_close(trained(made, **options), right, rtol=0, atol=1e-12)
+    if base is SGD:
+        mine = trained(names["MySGD_C"], **options)
+        torch.testing.assert_close(mine, right, rtol=0, atol=1e-12)
+        assert not torch.allclose(right, trained(SGD_C, synced=False, **options), atol=1e-6)
 
 
-@pytest.mark.parametrize("form", RIGHT_STEPS)
-def test_adamw_with_memory_accepts(form):
-    verdict = accepts(checks.adamw_with_memory, RIGHT_STEPS[form])
-    assert verdict.startswith("Right! 4 steps like AdamW_C")
+@pytest.mark.parametrize("base", LIBRARY)
+def test_without_kappa_it_is_torchs(base):
+    made = solved()["critical"](base)
+    assert torch.equal(trained(made, kappa=0), trained(base))
 
 
-@pytest.mark.parametrize("why", checks.MISTAKES, ids=lambda why: why[:60])
-def test_adamw_with_memory_rejects_what_is_often_written(why):
-    rejects(checks.adamw_with_memory, edited(checks.solution, checks.MISTAKES[why]), why)
+def test_solutions_pass_and_are_used(capsys):
+    names = solved()
+    for name, answer in (
+        ("aggregate_of_old_and_new", "aggregate"),
+        ("my_sgd_c", "MySGD_C"),
+        ("my_critical", "critical"),
+        ("converges_in_the_bowl", "converges"),
+    ):
+        check = getattr(checks, name)
+        accepts(check, names[answer])
+        assert use(names[answer], check, instead=None) is names[answer]
+        assert len(check.hints) >= 2
+        assert said(lambda check=check: check(hint=1)).startswith("Hint 1 of")
 
 
-def flipped(p, g, memory, avg, avg_sq, t, lr, weight_decay, kappa):
-    """Written as a learner would, not as the check's own list of mistakes has it."""
-    new, avg, avg_sq = adamw(p, g, memory, avg, avg_sq, t, lr, 0.0, kappa)
-    return new + lr * weight_decay * p, avg, avg_sq
+@pytest.mark.parametrize("base", LIBRARY)
+def test_stand_ins_pass_too(base):
+    assert checks.my_sgd_c.passes(SGD_C)
+    assert checks.my_critical.passes(LIBRARY.get)
+    assert checks.aggregate_of_old_and_new.passes(library_aggregate)
+    assert checks.converges_in_the_bowl.passes(bowl.library_converges)
 
 
-def coupled(p, g, memory, avg, avg_sq, t, lr, weight_decay, kappa):
-    a = memory.aggregate(g, "mean", kappa) + weight_decay * p
-    avg, avg_sq = 0.9 * avg + 0.1 * a, 0.999 * avg_sq + 0.001 * a * a
-    change = avg / (1 - 0.9**t) / ((avg_sq / (1 - 0.999**t)).sqrt() + 1e-8)
-    return p - lr * change, avg, avg_sq
+@pytest.mark.parametrize("why", mistakes.MISTAKES, ids=lambda why: why[:50])
+def test_my_sgd_c_rejects_what_is_often_written(why):
+    wrong = edited(mistakes.critical, mistakes.MISTAKES[why])
+    rejects(checks.my_sgd_c, wrong(SGD), why)
 
 
-def plain_adamw(p, g, memory, avg, avg_sq, t, lr, weight_decay, kappa):
-    return adamw(p, g, memory, avg, avg_sq, t, lr, weight_decay, 0.0)
+def test_my_sgd_c_accepts_decay_before_insertion():
+    """Who lets priorities decay before the next insertion compares the same numbers."""
+    fade = "memory.fade()"
+    edits = {
+        "memory.insert(priority, g)": fade,
+        f"{fade}\n                    kept": "memory.insert(priority, g)\n                    kept",
+    }
+    accepts(checks.my_sgd_c, edited(mistakes.critical, edits)(SGD))
 
 
-def always_half(p, g, memory, avg, avg_sq, t, lr, weight_decay, kappa):
-    return adamw(p, g, memory, avg, avg_sq, t, lr, weight_decay, 1.0)
+def test_my_sgd_c_rejects():
+    never = edited(mistakes.critical, {"memory.insert(priority, g)": ""})(SGD)
+    rejects(checks.my_sgd_c, never, "or nothing is inserted")
+
+    class Stands(mistakes.critical(SGD)):
+        def step(self):
+            pass
+
+    class KeepsTheAggregate(mistakes.critical(SGD)):
+        def step(self):
+            super().step()
+            for group in self.param_groups:
+                for p in group["params"]:
+                    if p.grad is not None:
+                        p.grad = p.grad * 1.5
+
+    class TwiceAsFar(mistakes.critical(SGD)):
+        def __init__(self, params, lr, **options):
+            super().__init__(params, 2 * lr, **options)
+
+    rejects(checks.my_sgd_c, Stands, "do not move. Call super().step()")
+    rejects(checks.my_sgd_c, KeepsTheAggregate, "p.grad must hold the gradient again")
+    rejects(checks.my_sgd_c, TwiceAsFar, "leaves the path of SGD_C at step 0")
+    rejects(checks.my_sgd_c, SGD, "unexpected keyword argument 'aggr'")
 
 
-def halves(p, g, memory, avg, avg_sq, t, lr, weight_decay, kappa):
-    a = memory.aggregate(g, "mid", kappa)
-    return adamw(p, a, memory, avg, avg_sq, t, lr, weight_decay, 0.0)
+def test_my_critical_rejects():
+    rejects(checks.my_critical, lambda base: None, "end with return Critical")
+    rejects(checks.my_critical, lambda base: base, "Return your own class")
+    rejects(checks.my_critical, lambda base: SGD_C, "must inherit from Base, which is RMSprop")
+    one = [torch.nn.Parameter(torch.ones(1))]
+    called = lambda base: mistakes.critical(base)(one, 0.1)  # noqa: E731
+    rejects(checks.my_critical, called, "return the class itself")
+    wrong = edited(mistakes.critical, {"memory.fade()": ""})
+    rejects(checks.my_critical, wrong, "critical(SGD): rule 'mean', κ = 1: the priorities do not")
 
 
-def forgets(p, g, memory, avg, avg_sq, *rest):
-    return adamw(p, g, memory, avg, avg_sq, *rest)[0], avg, avg_sq
+def converges(rate, slots, steps=400, **options):
+    return abs(bowl_path(rate, steps, topC=slots, **options)[-1]) < 1
 
 
-def inserts(p, g, memory, *rest):
-    found = adamw(p, g, memory, *rest)
-    memory.insert(1.0, g)
-    return found
+@pytest.mark.parametrize(
+    ("why", "answer"),
+    [
+        ("rate 1, topC = 5: after 400 steps x is farther", lambda rate, slots: True),
+        ("x is nearer to the bottom", lambda rate, slots: False),
+        ("is the word `return` missing", lambda rate, slots: None),
+        ("return True", lambda rate, slots: converges(rate, 10)),
+        ("return False", lambda rate, slots: converges(rate, slots, aggr="sum")),
+        ("return False", lambda rate, slots: converges(rate / 2, slots)),
+        ("stopped with ZeroDivisionError", lambda rate, slots: 1 / 0),
+    ],
+)
+def test_converges_rejects(why, answer):
+    rejects(checks.converges_in_the_bowl, answer, why)
 
 
-def writes(p, g, memory, *rest):
-    found = adamw(p, g, memory, *rest)
-    p -= 1
-    return found
+def test_converges_accepts():
+    accepts(checks.converges_in_the_bowl, lambda rate, slots: torch.tensor(converges(rate, slots)))
+    accepts(checks.converges_in_the_bowl, lambda rate, slots: converges(rate, slots, 1000))
 
 
-def no_correction(p, g, memory, avg, avg_sq, t, lr, weight_decay, kappa):
-    return adamw(p, g, memory, avg, avg_sq, 10**6, lr, weight_decay, kappa)
+def test_more_slots_never_bear_a_larger_rate():
+    """What the notebook's figure shows."""
+    largest_rate = defined_in("04", "largest_rate")
+    largest_rate.__globals__["converges"] = converges
+    found = [largest_rate(slots) for slots in (1, 2, 5, 20)]
+    assert found == [1.95, 0.95, 0.55, 0.15]
 
 
-WRONG_STEPS = [
-    ("wrong sign", flipped),
-    ("decoupled", coupled),
-    ("without a memory", plain_adamw),
-    ("a later one is not", forgets),
-    ("κ = 0.5, weight_decay = 0.5: κ is left out", always_half),
-    ("the rule 'mid'", halves),
-    ("memory was changed", inserts),
-    ("memory was changed", decays),
-    ("weight_decay = 0: after the first step AdamW_C is at", always_a_tenth),
-    ("after the first step AdamW_C is at", lambda *given: adamw(*given)[::-1]),
-    ("came in as torch.float64", lambda *given: tuple(x.float() for x in adamw(*given))),
-    ("a tensor that came in was changed", writes),
-    ("after the first step AdamW_C is at", no_correction),
-    ("return three things", lambda *_: None),
-    ("return three things", lambda p, *_: p),
-    ("of the shape they came in", lambda p, *_: (p.sum(), p, p)),
-    ("stopped with ZeroDivisionError", lambda *_: 1 / 0),
-]
-
-
-@pytest.mark.parametrize("number", range(len(WRONG_STEPS)), ids=lambda k: WRONG_STEPS[k][0])
-def test_adamw_with_memory_rejects(number):
-    why, answer = WRONG_STEPS[number]
-    rejects(checks.adamw_with_memory, answer, why)
-
-
-def test_torch_decides_without_a_memory():
-    """Right with a memory, wrong with κ = 0: the message names torch's AdamW."""
-
-    def answer(p, g, memory, avg, avg_sq, t, lr, weight_decay, kappa):
-        return adamw(p, g, memory, avg, avg_sq, t, lr if kappa else 2 * lr, weight_decay, kappa)
-
-    why = "κ = 0, weight_decay = 0.5: after the first step torch's AdamW is at"
-    rejects(checks.adamw_with_memory, answer, why)
+def test_what_the_notebook_says_of_the_best():
+    """No best rate is at the edge of the grid; momentum and Adam end lowest."""
+    rates = [0.004 * 2**k for k in range(6)]
+    runs = heights_by_rate(
+        {
+            "SGD": (lambda groups, lr: SGD(groups, lr=lr), rates),
+            "momentum": (lambda groups, lr: SGD(groups, lr=lr, momentum=0.9), rates),
+            "mean": (lambda groups, lr: SGD_C(groups, lr=lr, aggr="mean", topC=5), rates),
+            "sum": (lambda groups, lr: SGD_C(groups, lr=lr, aggr="sum", topC=5), rates),
+        }
+    )
+    best = {name: lowest_rate(trials) for name, trials in runs.items()}
+    assert best == {"SGD": 0.032, "momentum": 0.008, "mean": 0.016, "sum": 0.032}
+    ends = {name: median(runs[name][rate]) for name, rate in best.items()}
+    assert ends["momentum"] < ends["sum"] < ends["SGD"] / 50
+    assert ends["SGD"] < ends["mean"]

@@ -14,7 +14,6 @@ by twice its step.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,19 +21,6 @@ from cgtutor.course.does_it_help.alone import Array, UpdateRule
 
 #: So many runs take their steps together: few enough for the processor's cache.
 BLOCK = 600
-
-
-class Trained(NamedTuple):
-    """What :func:`train_together` returns.
-
-    Attributes:
-        weights: the models' tensors in torch's order, each of shape (epochs, R, ...).
-        step_length: the mean length of a step, over all parameters of a model, shape (R,); zeros
-            unless asked for.
-    """
-
-    weights: list[Array]
-    step_length: Array
 
 
 def scores(weights: Sequence[Array], x: Array) -> Array:
@@ -61,8 +47,7 @@ def train_together(
     rule: UpdateRule,
     epochs: int = 10,
     seed: int | None = None,
-    step_lengths: bool = False,
-) -> Trained:
+) -> list[Array]:
     """Train R classifiers, one sample a step.
 
     Args:
@@ -74,7 +59,9 @@ def train_together(
         epochs: passes over the samples.
         seed: of the order of the samples, redrawn for each epoch and the same in all runs;
             by default they come as they stand, in every epoch.
-        step_lengths: whether to measure the steps.
+
+    Returns:
+        The models' tensors in torch's order, each of shape (epochs, R, ...).
     """
     count = len(y[0])
     orders = np.tile(np.arange(count), (epochs, 1))
@@ -86,12 +73,8 @@ def train_together(
         for runs in np.array_split(np.arange(len(y)), -(-len(y) // BLOCK)):
             here = slice(runs[0], runs[-1] + 1)
             mine = [w[here] for w in weights]
-            parts.append(_block(x[here], y[here], mine, lr[here], rule, orders, step_lengths))
-    every = zip(*(part.weights for part in parts))
-    return Trained(
-        [np.concatenate(same, axis=1) for same in every],
-        np.concatenate([part.step_length for part in parts]),
-    )
+            parts.append(_block(x[here], y[here], mine, lr[here], rule, orders))
+    return [np.concatenate(same, axis=1) for same in zip(*parts)]
 
 
 def _block(
@@ -101,8 +84,7 @@ def _block(
     lr: Array,
     rule: UpdateRule,
     orders: Array,
-    step_lengths: bool,
-) -> Trained:
+) -> list[Array]:
     # Runs last: what belongs to one step and number lies side by side.
     bias = np.ones((x.shape[1], 1, len(x)))
     samples = np.concatenate([np.moveaxis(x, 0, -1), bias], axis=1)  # (n, features + 1, R)
@@ -110,16 +92,13 @@ def _block(
     signs = np.ascontiguousarray(2.0 * y.T - 1)
     models = _Models(weights, samples.shape[1])
     optimizers = _Optimizers(rule, models.flat.shape)
-    path, after = np.zeros(len(x)), []
+    after = []
     for order in orders:
         for i in order:
             gradient, priority = models.gradient(samples[i], signs[i], reach[i])
-            step = optimizers.direction(gradient, priority) * (models.scale * lr)
-            models.flat -= step
-            if step_lengths:  # of the score's weights: half of the square is that of two rows
-                path += np.sqrt((1 / models.scale[:, 0]) @ step**2)
+            models.flat -= optimizers.direction(gradient, priority) * (models.scale * lr)
         after.append(models.weights())
-    return Trained([np.stack(same) for same in zip(*after)], path / orders.size)
+    return [np.stack(same) for same in zip(*after)]
 
 
 def exponential(x: Array) -> Array:
@@ -214,7 +193,7 @@ class _Optimizers:
         self._steps += 1
         if self._memory is not None:
             plain, gradient = gradient, self._memory.aggregate(gradient)
-            self._memory.offer(plain, priority)
+            self._memory.insert(plain, priority)
         if self._rule.base == "SGD":
             if self._rule.momentum == 0:
                 return gradient
@@ -253,7 +232,7 @@ class _Memories:
         total += gradient
         return total / np.where(self._kept > 0, 2, 1) if self._rule.aggr == "mid" else total
 
-    def offer(self, gradient: Array, priority: Array) -> None:
+    def insert(self, gradient: Array, priority: Array) -> None:
         """Insert or reject, without a branch; then priorities decay."""
         stored = self._priorities[:-1]
         lowest = stored.min(0)

@@ -1,48 +1,48 @@
-"""Explorers about classifiers with and without a memory."""
+"""The explorer of the learning rates of two sides."""
 
-from functools import lru_cache
+from collections.abc import Sequence
 
-import ipywidgets
-
-from cgtutor.course.does_it_help.figures import boundaries
-from cgtutor.course.does_it_help.plane import SHAPES, boundary
-from cgtutor.course.does_it_help.studies import METHODS, PAIRS
-from cgtutor.course.shared.explorer import Explorer
+from cgtutor.course.does_it_help.alone import Array
+from cgtutor.course.does_it_help.figures import rates_and_lead
+from cgtutor.course.does_it_help.study import interval
+from cgtutor.course.shared.explorer import Explorer, choices
 from cgtutor.course.shared.style import Picture
 
-#: Learning rates to choose from.
-RATES = (0.001, 0.002, 0.003, 0.004, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
+def rate_explorer(rates: Sequence[float], base: Array, memory: Array) -> Explorer:
+    """The lead of SGD_C by the learning rates of both sides.
 
-def boundary_explorer() -> Explorer:
-    """Boundaries without and with a memory, each side with a learning rate of its own."""
-    trained = lru_cache(maxsize=64)(boundary)  # a move of one side's slider leaves the other's
+    Args:
+        rates: the learning rates.
+        base: results of SGD in percent, by data set and learning rate, shape (D, L).
+        memory: those of SGD_C.
+    """
+    rates = list(rates)
+    found = {
+        (i, j): interval(memory[:, j] - base[:, i])
+        for i in range(len(rates))
+        for j in range(len(rates))
+    }
 
-    def draw(shape: str, noise: float, base: str, lr: float, lr_C: float) -> Picture:
-        rates = {base: lr, PAIRS[base]: lr_C}
-        return boundaries(
-            {
-                f"{name}, lr {rate:g}": trained(shape, noise, METHODS[name], rate)
-                for name, rate in rates.items()
-            }
-        )
+    def draw(rival: float, ours: float) -> Picture:
+        i, j = rates.index(rival), rates.index(ours)
+        return rates_and_lead(rates, [found[k, j] for k in range(len(rates))], i, j)
 
-    def rate(name: str) -> ipywidgets.Widget:
-        return ipywidgets.SelectionSlider(
-            options=RATES, value=0.002, description=name, continuous_update=False
+    def reached(rival: float, ours: float) -> str:
+        mean, half = found[rates.index(rival), rates.index(ours)]
+        if ours > 0.001 or abs(mean) > min(half, 1):
+            return ""
+        return (
+            f"SGD at {rival:g} against SGD_C at {ours:g}: {mean:.1f} ± {half:.1f} points. At "
+            f"{rival / ours:g} times its learning rate nobody leads."
         )
 
     return Explorer(
         draw,
         {
-            "shape": ipywidgets.Dropdown(options=SHAPES, value="blobs", description="data set"),
-            "noise": ipywidgets.FloatSlider(
-                value=0.0, min=0, max=1, step=0.1, description="noise", continuous_update=False
-            ),
-            "base": ipywidgets.Dropdown(options=list(PAIRS), value="SGD", description="optimizer"),
-            "lr": rate("lr, plain"),
-            "lr_C": rate("lr of _C"),
+            "rival": choices("learning rate, SGD", 0.001, rates),
+            "ours": choices("learning rate, SGD_C", 0.001, rates),
         },
-        goal="with SGD on blobs without noise, leave SGD_C at 0.002 and find the smallest "
-        "learning rate at which plain SGD is right as often.",
+        goal="leave SGD_C at 0.001 and find the learning rate of SGD at which nobody leads.",
+        reached=reached,
     )

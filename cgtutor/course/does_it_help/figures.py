@@ -1,261 +1,216 @@
-"""Figures about classifiers with and without a memory. Each function draws one and returns it."""
+"""Figures about a lead that goes away. Each function draws one and returns it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from contourpy import contour_generator
-from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap
-from matplotlib.ticker import (
-    LogLocator,
-    MaxNLocator,
-    NullLocator,
-    PercentFormatter,
-    StrMethodFormatter,
+
+from cgtutor.course.does_it_help.alone import Array
+from cgtutor.course.does_it_help.problems import Part
+from cgtutor.course.shared.style import (
+    BLUE,
+    BY_HAND,
+    GREY,
+    ORANGE,
+    STYLE,
+    Picture,
+    annotate,
+    finding,
+    label,
+    subplots,
 )
 
-from cgtutor.course.does_it_help.plane import Boundary
-from cgtutor.course.does_it_help.tables import Curve
-from cgtutor.course.shared.style import BLUE, GREY, LOOKS, ORANGE, STYLE, Picture, subplots
-
-#: Curves by row, column and name.
-Panels = Mapping[str, Mapping[str, Mapping[str, Curve]]]
+#: A lead: its mean and half the width of its interval, in points.
+Lead = tuple[float, float]
+Leads = Mapping[str, Mapping[str, Mapping[str, Lead]]]
 
 
-def _draw(ax: Axes, curve: Curve, **look: Any) -> None:
-    edge = {"color": look["color"], "linestyle": look["linestyle"], "linewidth": 0.6}
-    ax.fill_between(curve.x, curve.low, curve.high, facecolor=look["color"], alpha=0.2)
-    ax.plot(curve.x, curve.low, curve.x, curve.high, **edge)
-    ax.plot(curve.x, curve.mean, markersize=3.5, linewidth=1.5, **look)
+def written(lead: Lead) -> str:
+    """A lead as text."""
+    mean, half = lead
+    return f"{round(mean, 1) + 0.0:+.1f} ± {half:.1f}"
 
 
-def _grid(panels: Panels, height: float, title: str) -> tuple[Picture, Any]:
-    """A panel for each row and column; a legend of the names, which are the same in all."""
-    columns = next(iter(panels.values()))
-    figure, axes = subplots(
-        len(panels),
-        len(columns),
-        figsize=(9, 0.9 + height * len(panels)),
-        sharey="row",
-        squeeze=False,
-    )
-    for ax, column in zip(axes[0], columns):
-        ax.set_title(column, fontsize="medium")
-    for row, of_row in zip(axes, panels.values()):
-        for ax, curves in zip(row, of_row.values()):
-            for (name, curve), look in zip(curves.items(), LOOKS):
-                _draw(ax, curve, label=name, **look)
-            ax.tick_params(labelsize="small")
-    names = next(iter(columns.values()))
-    handles, _ = axes[0, 0].get_legend_handles_labels()
-    figure.legend(
-        handles,
-        list(names),
-        loc="outside upper center",
-        ncols=len(names),
-        title=title,
-        title_fontsize="small",
-        fontsize="small",
-    )
-    return figure, axes
-
-
-def study_panels(
-    panels: Panels, measure: str, band: str, trivial: Mapping[str, Sequence[float]]
-) -> Picture:
-    """Small multiples: a row for each study, a column for each optimizer, level against result.
+def case(results: Mapping[str, Array]) -> Picture:
+    """Two sides, seed by seed.
 
     Args:
-        panels: curves by study, optimizer and name; the first name is what the others are
-            compared with. Results are shares.
-        measure: what the results are.
-        band: what lines and bands are.
-        trivial: for each study and level, what always naming the larger class would give.
+        results: for both sides, by name, a result in percent for each seed.
     """
+    (base, a), (memory, b) = results.items()
+    lead = float((b - a).mean())
     with plt.rc_context(STYLE):
-        figure, axes = _grid(
-            panels, 1.75, f"line: mean; band: {band}. Dotted: always the larger class"
-        )
-        for row, (study, of_row) in zip(axes, panels.items()):
-            for ax, curves in zip(row, of_row.values()):
-                levels = next(iter(curves.values())).x
-                ax.plot(levels, trivial[study], color=GREY, linestyle=":", linewidth=1.2)
-                ax.set_xlabel(study, fontsize="small")
-                ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-            row[0].set_ylabel(measure, fontsize="small")
-    rows = []
-    for study, of_row in panels.items():
-        words = []
-        for column, curves in of_row.items():
-            base, memory = list(curves.values())[:2]
-            words.append(f"{column} {round(100 * np.mean(memory.mean - base.mean)):+d}")
-        rows.append(f"{study}: {', '.join(words)}")
+        figure, ax = subplots(height=3.0)
+        ax.axhspan(49.6, 50.4, color="0.85")
+        label(ax, 1.36, 50, "guessing", GREY, ha="right")
+        for one, other in zip(a, b):
+            ax.plot([0, 1], [one, other], color="0.6", linewidth=1.2)
+        ax.plot(np.zeros(len(a)), a, color=BLUE, marker="o", linestyle="none", markersize=8)
+        ax.plot(np.ones(len(b)), b, color=ORANGE, marker="s", linestyle="none", markersize=8)
+        for x, values, color in ((0, a, BLUE), (1, b, ORANGE)):
+            ax.plot([x - 0.07, x + 0.07], [values.mean()] * 2, color=color, linewidth=3)
+        label(ax, -0.1, a.mean(), f"{base}: mean {a.mean():.1f} %", BLUE, ha="right")
+        label(ax, 1.1, b.mean(), f"{memory}: mean {b.mean():.1f} %", ORANGE)
+        ax.set(xlim=(-0.75, 1.75), ylim=(43, 93), xticks=[], ylabel="right on the test part (%)")
+        finding(figure, f"With a memory, SGD is right {lead:.1f} points more often")
+    pairs = ", ".join(f"{one:.0f} and {other:.0f}" for one, other in zip(a, b))
+    ahead = f"; {memory} is ahead with every seed" if (b > a).all() else ""
     figure.alt = (
-        f"{measure} by {', '.join(panels)} (rows) for {', '.join(next(iter(panels.values())))} "
-        f"(columns). Lead of the curve with memory over the one without, in percentage points, "
-        f"mean over the levels: {'; '.join(rows)}."
+        f"Percent of the test points that are right, for {len(a)} seeds, {base} and {memory}: "
+        f"{pairs}. The means are {a.mean():.1f} and {b.mean():.1f}, a lead of {lead:.1f} points"
+        f"{ahead}."
     )
     return figure
 
 
-def leads(results: Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]]) -> Picture:
-    """Leads with their confidence intervals: a panel for each model, a row for each optimizer.
+def autopsy(steps: Mapping[str, Lead], culprit: str) -> Picture:
+    """The lead after each change of the protocol, from top to bottom.
 
     Args:
-        results: by model, optimizer and study the mean difference and half its interval's
-            width, in percentage points.
+        steps: by what was changed, the lead.
+        culprit: the step at which the lead goes away.
     """
+    names = list(steps)
+    at = names.index(culprit)
     with plt.rc_context(STYLE):
-        figure: Any
-        # one scale for all models: a lead of ten points must not look like one of one point
-        figure, axes = subplots(
-            1, len(results), figsize=(8, 3.6), sharex=True, sharey=True, squeeze=False
-        )
-        for ax, (model, by_optimizer) in zip(axes[0], results.items()):
+        figure, ax = subplots(height=3.9)
+        ax.axvline(0, color=GREY, linewidth=1)
+        for row, (mean, half) in enumerate(steps.values()):
+            color, marker = (ORANGE, "s") if row < at else (BLUE, "o")
+            ax.errorbar(mean, row, xerr=half, color=color, marker=marker, capsize=4, linewidth=2)
+            text = written((mean, half))
+            label(ax, max(mean + half, 0) + 0.8, row, text, color)
+        ax.axhline(at - 0.5, color=GREY, linewidth=1, linestyle=":")
+        ax.set_yticks(range(len(names)), names)
+        ax.set(xlim=(-4, 32), ylim=(len(names) - 0.5, -0.5))
+        ax.set_xlabel("lead of SGD_C (points), with its 95 % interval")
+        ax.grid(visible=False, axis="y")
+        ax.tick_params(axis="y", length=0)
+        annotate(ax, "here the lead dies", (10, at), (21, at))
+        finding(figure, "The lead survives every suspect but one: the learning rate")
+    figure.alt = (
+        "The lead of SGD_C over SGD in points with its 95 % interval, one change of the protocol "
+        "after the other: "
+        + "; ".join(f"{name} {written(lead)}" for name, lead in steps.items())
+        + "."
+    )
+    return figure
+
+
+def forest(authors: Leads, fair: Leads) -> Picture:
+    """All leads under two protocols: a panel for each model, a row for each pair and study.
+
+    Args:
+        authors: by model, optimizer and study the lead under the authors' protocol.
+        fair: the same under the fair one.
+    """
+    looks = ((authors, ORANGE, "s", -0.17), (fair, BLUE, "o", 0.17))
+    with plt.rc_context(STYLE):
+        figure, axes = subplots(1, len(fair), height=6.4, sharex=True, sharey=True)
+        rows = [(base, study) for base, of in next(iter(fair.values())).items() for study in of]
+        for ax, model in zip(axes, fair):
             ax.axvline(0, color=GREY, linewidth=1)
-            studies = list(next(iter(by_optimizer.values())))
-            for k, (study, look) in enumerate(zip(studies, LOOKS)):
-                found = [cells[study] for cells in by_optimizer.values()]
-                ax.errorbar(
-                    [mean for mean, _ in found],
-                    [row + 0.22 * (k - (len(studies) - 1) / 2) for row in range(len(found))],
-                    xerr=[half for _, half in found],
-                    label=study,
-                    color=look["color"],
-                    marker=look["marker"],
-                    linestyle="none",
-                    markersize=5,
-                    capsize=3,
-                )
-            ax.set_title(model, fontsize="medium")
-            ax.set(xlabel="lead of the memory (percentage points)")
-            ax.xaxis.set_major_locator(MaxNLocator(6))
+            for edge in range(3, len(rows), 3):
+                ax.axhline(edge - 0.5, color="0.8", linewidth=1)
+            for leads, color, marker, shift in looks:
+                for row, (base, study) in enumerate(rows):
+                    mean, half = leads[model][base][study]
+                    look = {"color": color, "marker": marker, "markersize": 5, "capsize": 2}
+                    ax.errorbar(mean, row + shift, xerr=half, linewidth=1.6, **look)
+            ax.set_title(model, fontsize=11)
+            ax.set_xlabel("lead of the memory (points)")
             ax.grid(visible=False, axis="y")
             ax.tick_params(axis="y", length=0)
-        axes[0, 0].set_yticks(range(len(by_optimizer)), list(by_optimizer))
-        axes[0, 0].set(ylim=(len(by_optimizer) - 0.5, -0.5))
-        handles, names = axes[0, 0].get_legend_handles_labels()
-        figure.legend(
-            handles,
-            names,
-            loc="outside upper center",
-            ncols=len(names),
-            title="mark: mean over the data sets; bar: its 95 % confidence interval",
-            title_fontsize="small",
-        )
-    every = [c for by in results.values() for cells in by.values() for c in cells.values()]
-    above = sum(mean > half for mean, half in every)
-    below = sum(mean < -half for mean, half in every)
+        short = {"label noise": "noise", "class imbalance": "imbalance"}
+        names = [f"{base}, {short.get(study, 'separation')}" for base, study in rows]
+        axes[0].set_yticks(range(len(rows)), names)
+        axes[0].set(xlim=(-4, 13.5), ylim=(len(rows) - 0.5, -0.7))
+        base, study = rows[0]
+        for leads, color, shift, text in (
+            (authors, ORANGE, -0.2, "authors' protocol"),
+            (fair, BLUE, 0.2, "fair protocol"),
+        ):
+            mean, half = leads[next(iter(fair))][base][study]
+            label(axes[0], mean + half + 0.4, shift, text, color)
+        model, (base, study) = list(fair)[-1], rows[2]
+        mean, _ = authors[model][base][study]
+        annotate(axes[-1], "the case above", (mean, 1.9), (9.2, 4.0))
+        every = [lead for by in fair.values() for of in by.values() for lead in of.values()]
+        most = max(abs(mean) for mean, _ in every)
+        bound = "one point" if most < 1 else f"{most:.1f} points"
+        finding(figure, f"Tuned alike, all {len(every)} leads shrink to less than {bound}")
     figure.alt = (
-        f"{len(every)} leads of the memory with 95 % confidence intervals, for "
-        f"{' and '.join(results)}. {above} intervals lie above zero, {below} below, and "
-        f"{len(every) - above - below} reach across it. The means go from "
-        f"{min(mean for mean, _ in every):.1f} to {max(mean for mean, _ in every):.1f} "
-        "percentage points."
+        "Leads of the memory in points with 95 % intervals, authors' protocol, then fair. "
+        + " ".join(
+            f"{model}: "
+            + "; ".join(
+                f"{base}, {study} {written(authors[model][base][study])}, then {written(lead)}"
+                for base, of in by.items()
+                for study, lead in of.items()
+            )
+            + "."
+            for model, by in fair.items()
+        )
     )
     return figure
 
 
-def _below(curve: Curve, highest: float) -> Curve:
-    """The curve without a band where its mean is higher than that, or no number."""
-    wild = ~(curve.mean <= highest)
-    low, high = (np.where(wild, np.nan, edge) for edge in (curve.low, curve.high))
-    return Curve(curve.x, np.where(wild, 10 * highest, curve.mean), low, high)
-
-
-def rate_panels(panels: Panels, highest: float = 0.8) -> Picture:
-    """Small multiples: a row for each model, a column for each optimizer, loss by learning rate.
+def rates_and_lead(rates: Sequence[float], leads: Sequence[Lead], i: int, j: int) -> Picture:
+    """The lead by the rival's learning rate, and where the rival stands.
 
     Args:
-        panels: curves of the validation loss by model, optimizer and name.
-        highest: where the scale of the loss ends.
+        rates: the learning rates of both sides.
+        leads: of SGD_C, for each learning rate of SGD.
+        i: the place of SGD's learning rate.
+        j: the place of SGD_C's.
     """
-    with plt.rc_context(STYLE):
-        drawn = {
-            model: {
-                column: {name: _below(curve, 2 * highest) for name, curve in curves.items()}
-                for column, curves in of_row.items()
-            }
-            for model, of_row in panels.items()
-        }
-        figure, axes = _grid(
-            drawn, 2.2, "line: mean over the data sets; band: its 95 % confidence interval"
-        )
-        for row, model in zip(axes, panels):
-            for ax in row:
-                ax.set(xscale="log", ylim=(0, highest))
-                ax.xaxis.set_major_locator(LogLocator(base=100))
-                ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-                ax.xaxis.set_minor_locator(NullLocator())
-                ax.set_xlabel("learning rate", fontsize="small")
-            row[0].set_ylabel(f"{model}\nvalidation loss (nats)", fontsize="small")
-    words = []
-    for model, of_row in panels.items():
-        for column, curves in of_row.items():
-            best = [curve.x[int(np.nanargmin(curve.mean))] for curve in curves.values()]
-            words.append(f"{model}, {column}: " + " and ".join(f"{rate:g}" for rate in best))
-    names = " and ".join(next(iter(next(iter(panels.values())).values())))
+    mean, half = leads[i]
+    with plt.rc_context(BY_HAND):
+        figure, ax = subplots(height=3.6)
+        figure.subplots_adjust(left=0.1, right=0.98, bottom=0.15, top=0.87)
+        ax.axhline(0, color=GREY, linewidth=1)
+        ax.plot(range(len(rates)), [lead for lead, _ in leads], color="0.65", linewidth=1.5)
+        ax.axvline(j, color=ORANGE, linestyle="--", linewidth=1.5)
+        ax.text(j + 0.08, -51, "SGD_C", color=ORANGE)
+        color = ORANGE if mean > half else BLUE if mean < -half else "black"
+        ax.errorbar(i, mean, yerr=half, color=color, marker="D", markersize=9, capsize=6, lw=2.5)
+        ax.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
+        ax.set(xlim=(-0.5, len(rates) - 0.5), ylim=(-56, 56), xlabel="learning rate of SGD")
+        ax.set_ylabel("lead of SGD_C (points)")
+        leader = "SGD_C leads" if mean > half else "SGD leads" if mean < -half else "nobody leads"
+        finding(figure, f"{leader}: {written((mean, half))} points")
     figure.alt = (
-        "Validation loss by learning rate; each curve falls and then rises. The "
-        f"lowest points of {names} are at the learning rates " + "; ".join(words) + "."
+        f"The lead of SGD_C in points by the learning rate of SGD. SGD at {rates[i]:g}, SGD_C at "
+        f"{rates[j]:g}: {written((mean, half))}, {leader}."
     )
     return figure
 
 
-def boundaries(results: Mapping[str, Boundary]) -> Picture:
-    """Where classifiers draw the line between two classes of points: a panel for each optimizer.
+def race(train: Part, grounds: Mapping[str, Array], step: int) -> Picture:
+    """What each of three models says of the plane after so many steps.
 
-    The shade of the ground is what most of the models say; each line is one model's boundary.
+    Args:
+        train: the points.
+        grounds: for each model, by name, the class of each point of a square grid from -3 to 3.
+        step: how many steps were taken.
     """
     shades = ListedColormap(["#BFDDF0", "#F6D5BF"])
-    words = []
-    # A fixed layout: to compute one takes long for a figure that follows a slider.
-    with plt.rc_context(STYLE | {"figure.constrained_layout.use": False}):
-        figure: Any
-        figure, axes = subplots(1, len(results), figsize=(8, 4.1), sharey=True, squeeze=False)
-        figure.subplots_adjust(left=0.07, right=0.99, bottom=0.12, top=0.86, wspace=0.05)
-        for ax, (name, result) in zip(axes[0], results.items()):
-            ticks, count = result.ticks, len(result.scores)
-            ends = (ticks[0], ticks[-1])
-            votes = (result.scores > 0).sum(0) * 2 > count
+    with plt.rc_context(BY_HAND):
+        figure, axes = subplots(1, len(grounds), height=3.3)
+        figure.subplots_adjust(left=0.01, right=0.99, bottom=0.03, top=0.8, wspace=0.04)
+        for ax, (name, ground) in zip(axes, grounds.items()):
+            look: dict[str, Any] = {"cmap": shades, "vmin": 0, "vmax": 1, "aspect": "auto"}
             ax.imshow(
-                votes,
-                extent=(*ends, *ends),
-                origin="lower",
-                cmap=shades,
-                vmin=0,
-                vmax=1,
-                aspect="auto",
-                interpolation="nearest",
+                ground, extent=(-3, 3, -3, 3), origin="lower", interpolation="nearest", **look
             )
-            # as ax.contour would, but with one artist for all models, which is quicker
-            lines: list[Any] = [
-                line
-                for scored in result.scores
-                for line in contour_generator(ticks, ticks, scored).lines(0)
-            ]
-            ax.add_collection(LineCollection(lines, colors="0.25", linewidths=0.8), autolim=False)
             for k, color, marker in ((0, BLUE, "o"), (1, ORANGE, "s")):
-                here = result.train.x[result.train.y == k]
-                look: dict[str, Any] = {"edgecolor": "white", "linewidth": 0.5, "s": 24}
-                ax.scatter(here[:, 0], here[:, 1], color=color, marker=marker, **look)
-            low, mean, high = (100 * f(result.accuracy) for f in (np.min, np.mean, np.max))
-            ax.set_title(
-                f"{name}\n{mean:.0f} % right on test points ({low:.0f} to {high:.0f})",
-                fontsize="medium",
-            )
-            ax.set(
-                xlim=ends, ylim=ends, xlabel="first feature", xticks=[-2, 0, 2], yticks=[-2, 0, 2]
-            )
+                here = train.x[train.y == k]
+                ax.scatter(*here.T, color=color, marker=marker, s=18, edgecolor="white", lw=0.4)
+            ax.set_title(name, fontsize=12)
+            ax.set(xlim=(-3, 3), ylim=(-3, 3), xticks=[], yticks=[])
             ax.grid(visible=False)
-            words.append(f"{name}: {mean:.0f} %")
-        axes[0, 0].set(ylabel="second feature")
-    figure.alt = (
-        "Points of two classes in the plane, and the lines that "
-        f"{len(next(iter(results.values())).scores)} trained models draw between them, for each "
-        f"optimizer. Right answers on test points, mean over the models: {', '.join(words)}."
-    )
+        finding(figure, "SGD_C moves like SGD at twice its learning rate")
+    figure.alt = f"What models say of the plane after {step} steps: {', '.join(grounds)}."
     return figure

@@ -23,9 +23,9 @@ AUTHORS_LEVELS = {
 
 #: The fair ones; one setting, without noise, balanced and with separation 1, is part of all three.
 FAIR_LEVELS = {
-    "label noise": (0.0, 0.25, 0.5, 0.75),
-    "class imbalance": (0.1, 0.2, 0.3, 0.5),
-    "class separation": (0.0, 0.5, 1.0, 2.0, 3.5),
+    "label noise": (0.0, 0.25, 0.5),
+    "class imbalance": (0.1, 0.25, 0.5),
+    "class separation": (0.5, 1.0, 1.5),
 }
 
 

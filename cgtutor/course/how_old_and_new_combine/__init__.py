@@ -1,1 +1,1 @@
-"""Notebook 04: How do old and new combine, and where does it enter SGD, RMSprop, Adam and AdamW?"""
+"""Notebook 04: How do old and new combine?"""

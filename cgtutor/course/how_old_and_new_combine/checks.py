@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import AdamW
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
-from cgtutor import AdamW_C, CriticalGradients
+from cgtutor import SGD_C, Adam_C, AdamW_C, CriticalGradients, RMSprop_C
+from cgtutor.course.how_old_and_new_combine.mistakes import MISTAKES, critical, wrong_aggregates
 from cgtutor.course.shared.check import NotYet, case, check, edited
 from cgtutor.memory import AGGREGATES
 
@@ -21,12 +22,18 @@ _OVER_GRADIENTS = (
 
 
 @check(
+    hints=[
+        "Treat the two exceptions first: if the list is empty, or kappa is 0, return gradient.",
+        "total = torch.stack(memory).sum(0) is the sum ΣM, and total / len(memory) is mean(M).",
+        "For mean, return (gradient + kappa * total) / (n + 1). For the other two, compute "
+        "gradient + kappa * total / n, and halve it if the rule is mid.",
+    ],
     errors={
         "non-empty": "With nothing remembered, return g itself.",
         "RuntimeError": _OVER_GRADIENTS,
-    }
+    },
 )
-def aggregate_by_rule(answer: Aggregate) -> str:
+def aggregate_of_old_and_new(answer: Aggregate) -> str:
     """The aggregate of a gradient and a memory, by every rule."""
     g, matrix = torch.tensor([4.0, -2.0]), torch.tensor([[1.0, -2.0], [3.0, 0.5], [4.0, -1.0]])
     three = [torch.tensor([3.0, 0.0]), torch.tensor([0.0, 6.0]), torch.tensor([6.0, 12.0])]
@@ -85,49 +92,13 @@ def _check_aggregate(
         raise NotYet(f"with nothing remembered the aggregate is g by every rule; {numbers}")
     if kappa == 0:
         raise NotYet(f"κ = 0 takes the memory out, and what is left is g, undivided; {numbers}")
-    for message, wrong in _wrong_aggregates(g, torch.stack(slots), rule, kappa).items():
+    for message, wrong in wrong_aggregates(g, torch.stack(slots), rule, kappa).items():
         if is_found(wrong):
             raise NotYet(message)
     for other in AGGREGATES:
         if is_found(memory.aggregate(g, other, kappa)):
             raise NotYet(f"this is what the rule {other!r} returns; {numbers}")
     raise NotYet(numbers)
-
-
-def _wrong_aggregates(g: Tensor, M: Tensor, rule: str, kappa: float) -> dict[str, Tensor]:
-    """What is often computed in place of a rule, by what to say of it."""
-    n, total, mean = len(M), M.sum(0), M.mean(0)
-    if rule == "mean":
-        past, share = total, n + 1
-        wrong = {
-            "it divides by n; g counts too: divide by n + 1.": (g + kappa * total) / n,
-            "it adds the mean of M; ΣM, the sum, is wanted.": (g + kappa * mean) / (n + 1),
-            "the division by n + 1 is missing.": g + kappa * total,
-            "it divides by the weights; n + 1 is wanted.": (g + kappa * total) / (1 + n * kappa),
-        }
-    else:
-        past, share = mean, 1 if rule == "sum" else 2
-        halved = "" if rule == "sum" else " (and halve it all)"
-        instead = {
-            f"this adds the sum of M. Take its mean, the sum divided by n = {n}{halved}.": total,
-            "the mean of M divides by n + 1; M has n gradients, g is none of them.": total
-            / (n + 1),
-            "the mean ran over all numbers; it must run over the gradients: mean(0).": M.mean(),
-        }
-        wrong = {message: (g + kappa * other) / share for message, other in instead.items()}
-    if rule == "mid":
-        wrong |= {
-            "only g is halved; halve it all.": g / 2 + kappa * mean,
-            "only the memory's part is halved; halve it all.": g + kappa * mean / 2,
-            "this is g; the memory is left out, and nothing is halved.": g,
-        }
-    return wrong | {
-        "κ is missing: it multiplies the memory's part.": (g + past) / share,
-        "κ multiplies g as well; only the memory's part is weighted.": kappa * (g + past) / share,
-        "κ multiplies g; it belongs to the memory's part.": (kappa * g + past) / share,
-        "the memory is left out altogether.": g / share,
-        "the memory is subtracted from g; it must be added.": (g - kappa * past) / share,
-    }
 
 
 def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
@@ -139,145 +110,134 @@ def _rounded(values: Tensor) -> str:
     return str((torch.round(values.detach().double(), decimals=3) + 0.0).tolist())
 
 
-#: p, g, the memory, avg, avg_sq, step, lr, weight decay, κ -> new p, avg, avg_sq
-Step = Callable[..., tuple[Tensor, Tensor, Tensor]]
+#: What makes a critical-gradient optimizer of one of torch's.
+Critical = Callable[[type[Optimizer]], Any]
 
-_START, _STEPS = (2.0, -3.0, 1.0), 4
-
-
-@check()
-def adamw_with_memory(answer: Step) -> str:
-    """A step of AdamW_C, with its memory and its decoupled weight decay."""
-    for kappa, decay in ((1.0, 0.5), (0.5, 0.5), (0.0, 0.5), (1.0, 0.0)):
-        states, right = _states(answer, kappa, decay), _library(kappa, decay)
-        if _close(states[:, 0], right):
-            continue
-        with case(f"κ = {kappa:g}, weight_decay = {decay:g}"):
-            for message, edits in MISTAKES.items():
-                if _close(states, _states(edited(solution, edits), kappa, decay)):
-                    raise NotYet(message)
-            if _close(states[0, 0], right[0]):
-                raise NotYet(
-                    "the first step is right, a later one is not. The memory is empty in the "
-                    "first. Are all of avg and avg_sq returned?"
-                )
-            other = "AdamW_C" if kappa else "torch's AdamW"
-            raise NotYet(
-                f"after the first step {other} is at "
-                f"{_rounded(right[0])}, and you are at {_rounded(states[0, 0])}."
-            )
-    return f"{_STEPS} steps like AdamW_C, and with κ = 0 like torch's AdamW."
+#: The library's critical-gradient optimizer of each of torch's.
+LIBRARY: dict[type[Optimizer], Any] = {
+    SGD: SGD_C,
+    RMSprop: RMSprop_C,
+    Adam: Adam_C,
+    AdamW: AdamW_C,
+}
+_STEPS = 25
 
 
-def _close(one: Tensor, other: Tensor) -> bool:
-    return torch.allclose(one, other, rtol=1e-7, atol=1e-9)
+@check(
+    hints=[
+        "Visit each group of self.param_groups, and in it the parameters whose grad is not None.",
+        "The priority of a group: sum(p.grad.norm().item() for p in its parameters).",
+        "For each p: memory = self.memories[p] and g = p.grad. Then p.grad = aggregate(g, "
+        "memory.gradients, self.aggr, self.kappa), and then memory.insert(priority, g) and "
+        "memory.fade().",
+        "Keep the pairs (p, g) in a list. After super().step(), set p.grad = g for each pair.",
+    ],
+    errors={"KeyError": "self.memories has an entry for each parameter: self.memories[p]."},
+)
+def my_sgd_c(answer: Any) -> str:
+    """A class that trains as SGD_C does."""
+    _compare(lambda base: answer, SGD, "sum", 1.0)
+    _compare(lambda base: answer, SGD, "mean", 0.5, weight_decay=0.1, momentum=0.9)
+    _compare(lambda base: answer, SGD, "mid", 2.0)
+    _compare(lambda base: answer, SGD, "sum", 0.0, momentum=0.9)
+    return f"Four trainings of {_STEPS} steps as the library's SGD_C; with κ = 0 as torch's SGD."
 
 
-def _gradients() -> list[Tensor]:
+@check(
+    hints=[
+        "Indent your class by four, below def critical(Base):, and end with return Critical.",
+        "The class inherits from Base: class Critical(Base). SGD stands nowhere in it any more.",
+    ],
+    errors={"'aggr'": "Return your own class with its __init__, not Base itself."},
+)
+def my_critical(answer: Critical) -> str:
+    """A function that makes a critical-gradient optimizer of any of torch's."""
+    for base in LIBRARY:
+        with case(f"critical({base.__name__})"):
+            made = answer(base)
+            if made is None:
+                raise NotYet("it returns None; end with return Critical.")
+            if not isinstance(made, type):
+                raise NotYet("return the class itself, without calling it.")
+            if not issubclass(made, base):
+                raise NotYet(f"the class must inherit from Base, which is {base.__name__} here.")
+            for rule, kappa in (("mean", 1.0), ("sum", 0.5), ("mean", 0.0)):
+                _compare(answer, base, rule, kappa, weight_decay=0.1)
+    return "SGD, RMSprop, Adam and AdamW, each as the library's; with κ = 0 as torch's."
+
+
+def _compare(answer: Critical, base: type[Optimizer], rule: str, kappa: float, **more: Any) -> None:
+    """Raise if an answer does not train as the library's does, with what is wrong with it."""
+    options = {"lr": 0.02, "aggr": rule, "kappa": kappa, "topC": 3, "decay": 0.7, **more}
+    name = LIBRARY[base].__name__ if kappa else f"torch's {base.__name__}"
+    with case(f"rule {rule!r}, κ = {kappa:g}"):
+        found = _trained(answer(base), options)
+        if kappa:
+            if torch.allclose(found, _trained(LIBRARY[base], options), rtol=1e-12, atol=1e-12):
+                return
+        elif torch.equal(found, _trained(base, {"lr": 0.02, **more})):
+            return
+        if torch.equal(found, found[:1].expand_as(found)):
+            raise NotYet("the parameters do not move. Call super().step().")
+        for message, edits in MISTAKES.items():
+            wrong = _trained(edited(critical, edits)(base), options, strict=False)
+            if torch.allclose(found, wrong, rtol=1e-9, atol=1e-9):
+                raise NotYet(message)
+        apart = (found - _trained(LIBRARY[base], options)).abs().amax(-1)
+        step = int((apart > 1e-12).int().argmax())
+        raise NotYet(f"it leaves the path of {name} at step {step} of {_STEPS}.")
+
+
+def _trained(make: Any, options: dict[str, Any], strict: bool = True) -> Tensor:
+    """Two groups, of two parameters and one, after each step on given gradients."""
     draws = torch.Generator().manual_seed(0)
-    return [
-        torch.randn(3, generator=draws, dtype=torch.float64) * 2.0 / step
-        for step in range(1, _STEPS + 1)
-    ]
-
-
-def _rate(decay: float) -> float:
-    """The learning rate; with one for all cases, a step with that one written in would pass."""
-    return 0.1 if decay else 0.05
-
-
-def _states(answer: Step, kappa: float, decay: float) -> Tensor:
-    """p, avg and avg_sq after each step of an answer."""
-    p = torch.tensor(_START, dtype=torch.float64)
-    avg, avg_sq = torch.zeros_like(p), torch.zeros_like(p)
-    memory, states = CriticalGradients(topC=3), []
-    for step, g in enumerate(_gradients(), 1):
-        given = [x.clone() for x in (p, g, avg, avg_sq)]
-        slots, priorities = [slot.clone() for slot in memory.gradients], memory.priorities
-        found: Any = answer(*given[:2], memory, *given[2:], step, _rate(decay), decay, kappa)
-        if not isinstance(found, tuple | list) or len(found) != 3:
-            raise NotYet("return three things: p, avg and avg_sq.")
-        if not all(isinstance(x, Tensor) and x.shape == p.shape for x in found):
-            raise NotYet("p, avg and avg_sq must be tensors of the shape they came in.")
-        if any(x.dtype != p.dtype for x in found):
-            raise NotYet(f"p, avg and avg_sq came in as {p.dtype}, and must stay that.")
-        if not _same(given, [p, g, avg, avg_sq]):
-            raise NotYet("a tensor that came in was changed. Make new ones: p = p - ..., not -=.")
-        if not _same(memory.gradients, slots) or memory.priorities != priorities:
-            raise NotYet(
-                "the memory was changed. Only its aggregate is wanted here: the check itself "
-                "inserts g afterwards."
-            )
-        states.append(torch.stack(tuple(found)).detach())
-        p, avg, avg_sq = states[-1].clone()
-        memory.insert(g.norm().item(), g)
-        memory.fade()
-    return torch.stack(states)
-
-
-def _library(kappa: float, decay: float) -> Tensor:
-    """Where AdamW_C takes p, by the same gradients; with κ = 0 where torch's AdamW does."""
-    p = torch.nn.Parameter(torch.tensor(_START, dtype=torch.float64))
-    options: dict[str, Any] = {"lr": _rate(decay), "weight_decay": decay}
-    optimizer = AdamW_C([p], kappa=kappa, topC=3, **options) if kappa else AdamW([p], **options)
+    params = [torch.nn.Parameter(torch.full((n,), 1.0, dtype=torch.float64)) for n in (2, 3, 2)]
+    unused = torch.nn.Parameter(torch.ones(1, dtype=torch.float64))  # never has a gradient
+    optimizer = make([{"params": [*params[:2], unused]}, {"params": params[2:]}], **options)
     passed = []
-    for p.grad in _gradients():
+    for _ in range(_STEPS):
+        given = []
+        for p in params:
+            loud = (1.5 * torch.randn(1, generator=draws, dtype=torch.float64)).exp()
+            p.grad = loud * torch.randn(p.shape, generator=draws, dtype=torch.float64)
+            given.append(p.grad.clone())
         optimizer.step()
-        passed.append(p.detach().clone())
+        if strict and not _same([p.grad for p in params if p.grad is not None], given):
+            raise NotYet("afterwards p.grad must hold the gradient again, unchanged.")
+        passed.append(torch.cat([p.detach().clone() for p in params]))
     return torch.stack(passed)
 
 
-def solution(
-    p: Tensor,
-    g: Tensor,
-    memory: CriticalGradients,
-    avg: Tensor,
-    avg_sq: Tensor,
-    t: int,
-    lr: float,
-    weight_decay: float,
-    kappa: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The step that the second exercise asks for."""
-    a = memory.aggregate(g, "mean", kappa)
-    p = p * (1 - lr * weight_decay)
-    avg = 0.9 * avg + 0.1 * a
-    avg_sq = 0.999 * avg_sq + 0.001 * a**2
-    change = avg / (1 - 0.9**t) / ((avg_sq / (1 - 0.999**t)).sqrt() + 1e-8)
-    p = p - lr * change
-    return p, avg, avg_sq
+#: rate, topC -> whether the run converges
+Converges = Callable[[float, int], Any]
 
 
-#: By what to say of them, mistakes that are often made: what stands in place of which part.
-MISTAKES = {
-    "this is Adam's step: neither the memory nor weight decay is in it yet.": {
-        'memory.aggregate(g, "mean", kappa)': "g",
-        " * (1 - lr * weight_decay)": "",
-    },
-    "the decay has the wrong sign: it makes the parameters larger. Weight decay shrinks them: "
-    "p · (1 − lr · weight_decay).": {"1 - lr": "1 + lr"},
-    "the decay is not multiplied by the learning rate: p · (1 − lr · weight_decay).": {
-        "lr * weight_decay": "weight_decay"
-    },
-    "all is right but for the weight decay, which is missing.": {" * (1 - lr * weight_decay)": ""},
-    "the decay was added to the aggregate. That is Adam's L2 penalty, and the two averages see "
-    "it; AdamW's is decoupled: it shrinks p directly.": {
-        " * (1 - lr * weight_decay)": "",
-        '"mean", kappa)': '"mean", kappa) + weight_decay * p',
-    },
-    "the parameter was shrunk after the step. It is shrunk first, as torch does it, so that the "
-    "step itself is not.": {
-        " * (1 - lr * weight_decay)": "",
-        "p - lr * change": "(p - lr * change) * (1 - lr * weight_decay)",
-    },
-    "this is AdamW without a memory: the aggregate has to take the place of g.": {
-        'memory.aggregate(g, "mean", kappa)': "g"
-    },
-    "the aggregate goes into avg alone; torch's update has it in place of g, so it goes into "
-    "avg_sq as well.": {"a**2": "g**2"},
-    "the aggregate goes into avg_sq alone; it goes into avg as well.": {"0.1 * a": "0.1 * g"},
-    "this is the rule 'sum'; the exercise asks for 'mean'.": {'"mean"': '"sum"'},
-    "this is the rule 'mid'; the exercise asks for 'mean'.": {'"mean"': '"mid"'},
-    "κ is left out; without it, memory.aggregate takes κ = 1.": {'"mean", kappa': '"mean"'},
-    "the step goes uphill: p minus lr times the ratio.": {"p - lr * change": "p + lr * change"},
-}
+@check(
+    hints=[
+        'x = torch.nn.Parameter(torch.tensor([1.0])) and an optimizer with aggr="mean", topC=topC.',
+        "In each of the 400 steps: x.grad = x.detach().clone(), then optimizer.step().",
+        "return abs(x.item()) < 1",
+    ]
+)
+def converges_in_the_bowl(answer: Converges) -> str:
+    """Whether SGD_C with the rule mean comes nearer to the bowl's bottom."""
+    for rate, slots, right in (
+        (0.45, 5, True),
+        (1.0, 5, False),
+        (1.85, 1, True),
+        (0.35, 20, False),
+        (0.75, 3, True),
+        (0.65, 5, False),
+    ):
+        with case(f"rate {rate:g}, topC = {slots}"):
+            found = answer(rate, slots)
+            if found is None:
+                raise NotYet("it returns None; is the word `return` missing?")
+            if bool(found) is not right:
+                came = "nearer to the bottom" if right else "farther away from the bottom"
+                raise NotYet(
+                    f"after 400 steps x is {came} than at the start, so return {right}. Is the "
+                    "gradient x itself, as it is in this step? Are rate, topC and the rule mean "
+                    "passed on? Is abs(x) compared with 1?"
+                )
+    return "Six rates and sizes, each as it should be."

@@ -1,52 +1,84 @@
-"""Explorers about how old and new gradients combine."""
+"""The explorer about how old and new gradients combine."""
 
-from collections.abc import Mapping
-from typing import Literal
+from functools import cache
 
 import ipywidgets
+import torch
+from torch import Tensor
 from torch.optim import SGD
 
-from cgtutor.course.how_old_and_new_combine.descent import Build, descend, in_words
-from cgtutor.course.how_old_and_new_combine.figures import trajectories
-from cgtutor.course.how_old_and_new_combine.surfaces import SURFACES
-from cgtutor.course.shared.explorer import Explorer
+from cgtutor import SGD_C
+from cgtutor.course.how_old_and_new_combine.figures import on_a_map
+from cgtutor.course.how_old_and_new_combine.study import GOLDSTEIN_PRICE, descend, in_words
+from cgtutor.course.shared.explorer import Explorer, choices
 from cgtutor.course.shared.style import Picture
-from cgtutor.memory import AGGREGATES
-from cgtutor.optim import SGD_C
+
+#: What κ can be set to.
+KAPPAS = [round(0.05 * k, 2) for k in range(41)]
+RATE, STEPS = 8e-5, 60
+RULES = ["sum", "mid", "mean"]
 
 
-def rules_explorer(steps: int = 60) -> Explorer:
-    """SGD, SGD with twice the learning rate and SGD_C, by κ, rule, surface and start."""
+@cache
+def _paths() -> dict[str, Tensor]:
+    """The paths of SGD, of SGD at twice the rate, and of SGD_C by rule, for every κ.
 
-    def draw(
-        kappa: float, rule: Literal["sum", "mid", "mean"], surface: str, start: str
-    ) -> Picture:
-        chosen = SURFACES[surface]
-        rate = chosen.rate
-        optimizers: Mapping[str, Build] = {
-            "SGD": lambda groups: SGD(groups, lr=rate),
-            "SGD, rate · 2": lambda groups: SGD(groups, lr=2 * rate),
-            "SGD_C": lambda groups: SGD_C(groups, lr=rate, kappa=kappa, aggr=rule, topC=5),
-        }
-        paths = descend(chosen.function, chosen.start(start), optimizers, steps)
-        title = (
-            f"learning rate {in_words(rate)}; SGD_C: {rule}, κ = {kappa:.2f}, topC = 5, decay = 0.7"
+    Shape (STEPS + 1, 2), and (STEPS + 1, number of κ, 2). One optimizer takes all κ, a group each.
+    """
+    surface, start = GOLDSTEIN_PRICE, GOLDSTEIN_PRICE.start
+    alone = {
+        "SGD": lambda groups: SGD(groups, lr=RATE),
+        "SGD, 2 × rate": lambda groups: SGD(groups, lr=2 * RATE),
+    }
+
+    def by_rule(rule: str) -> torch.optim.Optimizer | object:
+        def make(groups: list[dict[str, object]]) -> SGD_C:
+            weighted = [group | {"kappa": kappa} for group, kappa in zip(groups, KAPPAS)]
+            return SGD_C(weighted, lr=RATE, aggr=rule, topC=5, decay=0.7)  # type: ignore[arg-type]
+
+        return make
+
+    many = start.expand(len(KAPPAS), 2)
+    paths = descend(surface.function, start, alone, STEPS)
+    return paths | descend(surface.function, many, {r: by_rule(r) for r in RULES}, STEPS)  # type: ignore[misc]
+
+
+def _chosen(kappa: float, rule: str) -> dict[str, Tensor]:
+    paths = _paths()
+    own = paths[rule][:, KAPPAS.index(kappa)]
+    return {"SGD": paths["SGD"], "SGD_C": own, "SGD, 2 × rate": paths["SGD, 2 × rate"]}
+
+
+def kappa_explorer() -> Explorer:
+    """SGD, SGD at twice the learning rate and SGD_C on Goldstein–Price, by κ and rule."""
+
+    def draw(kappa: float, rule: str) -> Picture:
+        return on_a_map(
+            GOLDSTEIN_PRICE,
+            _chosen(kappa, rule),
+            f"{rule}, κ = {kappa:.2f}: SGD_C ends at a height of {in_words(height(kappa, rule))}",
         )
-        return trajectories({surface: paths}, title)
+
+    def height(kappa: float, rule: str) -> float:
+        return float(GOLDSTEIN_PRICE.height(_chosen(kappa, rule)["SGD_C"][-1]))
+
+    def reached(kappa: float, rule: str) -> str:
+        k = KAPPAS.index(kappa)
+        below = height(KAPPAS[k - 1], rule) if k else 0.0
+        if rule != "sum" or height(kappa, rule) >= 20 or below < 20:
+            return ""
+        return (
+            f"with κ = {kappa:g} SGD_C ends at a height of {in_words(height(kappa, rule))}, with "
+            f"κ = {KAPPAS[k - 1]:g} still at {in_words(below)}."
+        )
 
     return Explorer(
         draw,
         {
-            "kappa": ipywidgets.FloatSlider(
-                value=1, min=0, max=3, step=0.05, description="κ", continuous_update=False
-            ),
-            "rule": ipywidgets.Dropdown(options=list(AGGREGATES), value="sum", description="rule"),
-            "surface": ipywidgets.Dropdown(
-                options=list(SURFACES), value="Beale", description="surface"
-            ),
-            "start": ipywidgets.Dropdown(options=list("ABCD"), value="A", description="start"),
+            "kappa": choices("κ", 0.5, KAPPAS),
+            "rule": ipywidgets.ToggleButtons(options=RULES, value="sum", description="rule"),
         },
-        goal="on Goldstein–Price from A, SGD ends in the local minimum beside the start. Find the "
-        "smallest κ with which the rule sum brings SGD_C below a height of 1. Then, on Beale "
-        "from D, where SGD converges: with κ = 1, which rule diverges, up to which κ does it not?",
+        goal="SGD stops in a local minimum (+), 27 above the lowest (★). Find the smallest κ with "
+        "which the rule sum ends below a height of 20.",
+        reached=reached,
     )

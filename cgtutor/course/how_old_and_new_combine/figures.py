@@ -9,226 +9,194 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.ticker import MaxNLocator, NullLocator
 from torch import Tensor
 
-from cgtutor.course.how_old_and_new_combine.descent import FLOOR, Heights, in_words, lowest_rate
-from cgtutor.course.how_old_and_new_combine.surfaces import SURFACES, Function, Surface
-from cgtutor.course.shared.style import BLUE, BY_HAND, GREY, ORANGE, Picture, arrow, looks, subplots
-from cgtutor.memory import CriticalGradients
+from cgtutor.course.how_old_and_new_combine.study import (
+    BEALE,
+    FLOOR,
+    Heights,
+    Surface,
+    in_words,
+    lowest_rate,
+)
+from cgtutor.course.shared.player import Player, player
+from cgtutor.course.shared.style import (
+    BLUE,
+    BY_HAND,
+    ORANGE,
+    STYLE,
+    Picture,
+    arrow,
+    finding,
+    label,
+    looks,
+    subplots,
+)
 
-#: Of curves, in turn: where two coincide, the one below is seen on both sides.
-WIDTHS = [3.0, 2.2, 1.6, 1.1]
+#: The rules, as their panels are headed.
+RULES = {"sum": "g + κ · mean(M)", "mid": "half of that", "mean": "(g + κ · ΣM) / (n + 1)"}
 
 
-RULES = {
-    "sum": "sum: g + κ · mean(M)",
-    "mid": "mid: half of that",
-    "mean": "mean: (g + κ · ΣM) / (n + 1)",
-}
-
-
-def _memory(slots: Sequence[Tensor]) -> CriticalGradients:
-    memory = CriticalGradients(max(len(slots), 1), 0.7)
-    for slot in slots:
-        memory.insert(1.0, slot)
-    return memory
-
-
-def _pair(point: Tensor) -> str:
+def pair(point: Tensor) -> str:
     """A vector with two digits after the point, and a true minus."""
     return "({:.2f}, {:.2f})".format(*(x + 0.0 for x in point.tolist())).replace("-", "−")
 
 
-def aggregate_arrows(gradient: Tensor, slots: Sequence[Tensor], kappa: float = 1.0) -> Picture:
-    """The gradient, the memory and the aggregate of every rule as arrows in the plane.
+# -------------------------------------------------------------------------- the arrows
 
-    A fourth panel shows an empty memory. The thin line leads from what is left of the gradient
-    to the aggregate: it is the memory's share.
+
+def aggregate_arrows(
+    gradient: Tensor, slots: Sequence[Tensor], results: Mapping[str, Tensor]
+) -> Picture:
+    """The gradient, the memory and the aggregate of every rule as arrows in the plane.
 
     Args:
         gradient: shape (2,).
         slots: the n >= 1 remembered gradients, each of shape (2,).
-        kappa: weight of the memory.
+        results: by rule the aggregate.
     """
-    mean = torch.stack(list(slots)).mean(0)
-    results = {rule: _memory(slots).aggregate(gradient, rule, kappa) for rule in RULES}
-    own = {"sum": 1.0, "mid": 0.5, "mean": 1 / (len(slots) + 1)}
     every = torch.stack([gradient, *slots, *results.values(), torch.zeros(2)])
     low, high = every.amin(0), every.amax(0)
-    half = 0.58 * (high - low).max().item()
+    half = 0.6 * (high - low).max().item()
     x, y = ((low + high) / 2).tolist()
     with plt.rc_context(BY_HAND):
-        figure, axes = subplots(1, 4, figsize=(8, 3.5), sharex=True, sharey=True)
-        figure.subplots_adjust(left=0.07, right=0.99, bottom=0.25, top=0.75, wspace=0.06)
-        for ax, (rule, title) in zip(axes, {**RULES, "empty": "no memory: g"}.items()):
+        figure, axes = subplots(1, len(results), height=3.9, sharex=True, sharey=True)
+        figure.subplots_adjust(left=0.055, right=0.985, bottom=0.14, top=0.72, wspace=0.08)
+        for ax, (rule, result) in zip(axes, results.items()):
             ax.set(xlim=(x - half, x + half), ylim=(y - half, y + half), aspect="equal")
-            if rule == "empty":
-                arrow(ax, gradient, color="black", linewidth=2.8, mutation_scale=15)
-                arrow(ax, gradient, color=BLUE, linewidth=1.5, mutation_scale=10)
-                result = gradient
-            else:
-                for slot in slots:
-                    arrow(ax, slot, color="0.6", linewidth=1, mutation_scale=10)
-                result = results[rule]
-                kept = own[rule] * gradient if kappa else gradient
-                ax.plot(*zip(kept.tolist(), result.tolist()), color=GREY, linewidth=1)
-                ax.plot(*kept.tolist(), marker="o", markersize=4, color=BLUE)
-                arrow(
-                    ax,
-                    mean,
-                    color=ORANGE,
-                    linestyle=(0, (4, 1.5)),
-                    linewidth=1.8,
-                    mutation_scale=10,
-                )
-                arrow(ax, result, color="black", linewidth=2.8, mutation_scale=15)
-                arrow(ax, gradient, color=BLUE, linewidth=1.8, mutation_scale=10)
-            name, _, formula = title.partition(": ")
-            ax.set_title(f"{name}\n{formula}", fontsize="small")
-            length = f"{result.norm():.2f}"
-            told = f"first parameter\n{_pair(result)}\nlength {length}"
-            ax.set_xlabel(told, fontsize="small")
-            ax.tick_params(labelsize="small")
-        axes[0].set_ylabel("second parameter", fontsize="small")
-        handles = [
-            Line2D([], [], color=BLUE, linewidth=1.8, marker="o", markersize=4),
-            Line2D([], [], color="0.6", linewidth=1),
-            Line2D([], [], color=ORANGE, linestyle=(0, (4, 1.5)), linewidth=1.8),
-            Line2D([], [], color="black", linewidth=2.8),
-        ]
-        figure.legend(
-            handles,
-            ["g (dot: what the rule leaves of it)", "slots of M", "mean(M)", "aggregate"],
-            loc="upper center",
-            ncols=4,
-            fontsize="small",
-            columnspacing=1.2,
-            handletextpad=0.5,
-            title=f"κ = {kappa:.2f}, n = {len(slots)}; below each panel: the aggregate",
-            title_fontsize="small",
-        )
+            for slot in slots:
+                arrow(ax, slot, color="0.65", linewidth=1.2)
+            arrow(ax, result, color=ORANGE, linewidth=3.2, mutation_scale=17)
+            arrow(ax, gradient, color=BLUE, linewidth=2, linestyle="--", mutation_scale=13)
+            ax.set_title(f"{rule}\n{RULES[rule]}", fontsize=11)
+            ax.set_xlabel(f"{pair(result)}, length {result.norm():.2f}")
+        first = axes[0]
+        (gx, gy), (mx, my) = gradient.tolist(), slots[0].tolist()
+        ax, ay = next(iter(results.values())).tolist()
+        label(first, gx + 0.06, gy - 0.12, "g", BLUE)
+        label(first, mx, my + 0.14, "M", "0.45", ha="center")
+        label(first, ax + 0.1, ay + 0.17, "aggregate", ORANGE, ha="right")
+        finding(figure, "sum and mid share a direction; mean leans toward the memory")
     figure.alt = (
-        f"Arrows in the plane in four panels: the gradient g = {_pair(gradient)}, the memory's "
-        f"{len(slots)} gradients with mean {_pair(mean)}, and their aggregate with κ = "
-        f"{kappa:.2f}. "
-        + ", ".join(
-            f"{rule} gives {_pair(result)} of length {result.norm():.2f}"
-            for rule, result in results.items()
-        )
-        + "; with an empty memory it is g itself."
+        f"Arrows in the plane, a panel for each rule: the gradient g = {pair(gradient)}, the "
+        f"memory's {len(slots)} gradients, whose mean is {pair(torch.stack(list(slots)).mean(0))}, "
+        "and the aggregate. "
+        + ", ".join(f"{r} gives {pair(a)} of length {a.norm():.2f}" for r, a in results.items())
+        + "."
     )
     return figure
+
+
+# ------------------------------------------------------------------------ the surfaces
+
+_LIGHT = LinearSegmentedColormap.from_list("heights", ["#8fa3b3", "#d5dfe6", "#fbfcfd"])
 
 
 @cache  # an explorer draws the same ones again and again
-def _heights(function: Function, window: tuple[float, ...], lowest: float) -> tuple[Any, ...]:
-    """A grid on the window, the heights there, and levels for contour lines: three a decade."""
-    x = torch.linspace(window[0], window[1], 90, dtype=torch.float64)
-    y = torch.linspace(window[2], window[3], 90, dtype=torch.float64)
+def _bands(surface: Surface) -> np.ndarray:
+    """The colours of a grid on the window: a band for each third of a decade of heights."""
+    x0, x1, y0, y1 = surface.window
+    x = torch.linspace(x0, x1, 240, dtype=torch.float64)
+    y = torch.linspace(y0, y1, 240, dtype=torch.float64)
     points = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
-    heights = (function(points) - lowest).numpy()
-    top = float(heights.max())
-    return x.numpy(), y.numpy(), heights, np.geomspace(1e-6 * top, top, 19)
+    heights = surface.height(points).numpy()
+    decades = np.log10(np.maximum(heights, 1e-3 * heights.max() ** 0.5))
+    bands = np.floor(3 * decades)
+    colours = _LIGHT((bands - bands.min()) / (bands.max() - bands.min()))
+    return (255 * colours[..., :3]).astype(np.uint8)
 
 
-def trajectories(
-    panels: Mapping[str, Mapping[str, Tensor]],
-    title: str = "",
-    notes: Mapping[str, str] | None = None,
-) -> Picture:
-    """Paths on contour lines of surfaces, and how far above the lowest minimum they are.
+def _paths(ax: Axes, surface: Surface, paths: Mapping[str, Tensor]) -> None:
+    """Draw paths on a surface, height in grey."""
+    ax.imshow(
+        _bands(surface),
+        extent=surface.window,
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+    )
+    for name, look in _looks(paths):
+        ax.plot(*_until_far(paths[name]).T.tolist(), label=name, **look)
+    for *point, value in surface.minima:
+        star: Any = {"marker": "+", "markersize": 10, "markeredgewidth": 2.5}
+        if value == surface.minima[0][2]:
+            star = {"marker": "*", "markersize": 15, "markeredgecolor": "white"}
+        ax.plot(*point, color="black", linestyle="", zorder=5, **star)
+    ax.set(xlim=surface.window[:2], ylim=surface.window[2:])
+    ax.grid(visible=False)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(4))
 
-    For each surface a map and, with several surfaces below it and with one beside it, the heights
-    step by step. Markers stand on the map and on the curves after every tenth of the steps. With
-    one surface the legend has the heights at the end.
+
+def _looks(paths: Mapping[str, Tensor]) -> list[tuple[str, dict[str, Any]]]:
+    """A look for each path: what lies below others is wider, and the last point has the marker."""
+    return [
+        (name, look | {"linewidth": width, "markersize": 3 + width, "markevery": [-1]})
+        for (name, look), width in zip(looks(paths), (4.0, 2.8, 1.9))
+    ]
+
+
+def _ends(surface: Surface, paths: Mapping[str, Tensor]) -> str:
+    steps = len(next(iter(paths.values()))) - 1
+    ends = [f"{name} {in_words(surface.height(p[-1]).item())}" for name, p in paths.items()]
+    return f"After {steps} steps the heights are: {', '.join(ends)}."
+
+
+def on_a_map(surface: Surface, paths: Mapping[str, Tensor], heading: str) -> Picture:
+    """Paths on a surface alone, which is quick to draw.
 
     Args:
-        panels: by the name of the surface (one of ``SURFACES``), by the name of the curve, the
-            points of a run, shape (steps + 1, 2), the same start for all curves of a surface.
-        title: stands above the legend.
-        notes: by the name of the surface, a line to stand below it.
+        surface: below the paths.
+        paths: by name the points of a run, shape (steps + 1, 2), with the same start.
+        heading: the figure's title.
     """
-    count = len(panels)
-    steps = len(next(iter(next(iter(panels.values())).values()))) - 1
-    ends = {
-        name: [f"{c} ({in_words(SURFACES[name].height(p[-1]).item())})" for c, p in paths.items()]
-        for name, paths in panels.items()
-    }
     with plt.rc_context(BY_HAND):
-        if count == 1:
-            figure, axes = subplots(1, 2, figsize=(8, 3.9))
-            figure.subplots_adjust(left=0.09, right=0.985, bottom=0.13, top=0.75, wspace=0.27)
-            grid = [tuple(axes)]
-        else:
-            figure, axes = subplots(2, count, figsize=(8, 6))
-            figure.subplots_adjust(
-                left=0.1,
-                right=0.985,
-                bottom=0.085,
-                top=0.81 if notes else 0.83,
-                wspace=0.2,
-                hspace=0.28,
-            )
-            grid = list(zip(*axes))
-        limits = _limits(panels)
-        for k, ((name, paths), (above, below)) in enumerate(zip(panels.items(), grid)):
-            _map(above, SURFACES[name], paths)
-            note = (notes or {}).get(name)
-            above.set_title(f"{name}\n{note}" if note else name, fontsize="medium", y=1.0)
-            _descent(below, SURFACES[name], paths, limits, labels=k == 0)
-        grid[0][0].set_ylabel("second parameter", fontsize="small")
-        grid[0][1].set_ylabel("height above lowest minimum", fontsize="small")
-        names = list(next(iter(panels.values())))
-        handles = [Line2D([], [], markersize=5, **look) for _, look in looks(names)]
-        shown = "★ lowest minimum   + other minimum   ● start"
-        if count == 1:
-            names = ends[next(iter(panels))]
-            shown += f"   (height after {steps} steps)"
-        legend = figure.legend(
-            handles,
-            names,
-            loc="upper center",
-            ncols=4,
-            fontsize="small",
-            columnspacing=1.2,
-            title=f"{title}\n{shown}",
-            title_fontsize="small",
-        )
-        legend.get_title().set_multialignment("center")
-    told = []
-    for name, paths in panels.items():
-        start = _pair(next(iter(paths.values()))[0])
-        told.append(f"{name} from {start}: " + ", ".join(ends[name]))
-    figure.alt = (
-        f"Paths on contour lines, and height above the lowest minimum by step. Heights after "
-        f"{steps} steps, " + "; ".join(told) + "."
-    )
+        figure, ax = subplots(height=4.0)
+        figure.subplots_adjust(left=0.015, right=0.985, bottom=0.03, top=0.88)
+        finding(figure, heading)
+        _paths(ax, surface, paths)
+        ax.set(xticks=[], yticks=[])  # a tenth of a second has no room for their labels
+        ax.legend(loc="lower left", handlelength=3)
+    start = pair(next(iter(paths.values()))[0])
+    figure.alt = f"{heading}. Paths on {surface.name} from {start}. {_ends(surface, paths)}"
     return figure
 
 
-def _map(ax: Axes, surface: Surface, paths: Mapping[str, Tensor]) -> None:
-    window = surface.window
-    x, y, heights, levels = _heights(surface.function, window, surface.lowest)
-    greys = [str(shade) for shade in np.linspace(0.5, 0.85, len(levels))]
-    ax.contour(x, y, heights, levels=levels, colors=greys, linewidths=0.7)
-    for (name, look), width in zip(looks(paths), WIDTHS):
-        path = paths[name]
-        marks: Any = {"markersize": 2.5 + width, "markevery": max(1, (len(path) - 1) // 10)}
-        ax.plot(*_until_far(path).T.tolist(), linewidth=width, **marks, **look)
-    ax.plot(*next(iter(paths.values()))[0].tolist(), "o", color="black", markersize=7)
-    for *point, value in surface.minima:
-        look = {"marker": "+", "markersize": 9, "markeredgewidth": 2}
-        if value == surface.lowest:
-            look = {"marker": "*", "markersize": 14, "markeredgecolor": "white"}
-        ax.plot(*point, color="black", linestyle="", zorder=5, **look)
-    ax.set(xlim=window[:2], ylim=window[2:])
-    ax.set_xlabel("first parameter", fontsize="small")
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    ax.tick_params(labelsize="small")
-    ax.grid(visible=False)
+def ways_down(
+    surface: Surface, paths: Mapping[str, Tensor], heading: str, upto: int | None = None
+) -> Picture:
+    """Paths on a surface, and beside it how high they are, step by step.
+
+    Args:
+        surface: below the paths.
+        paths: by name the points of a run, shape (steps + 1, 2), with the same start.
+        heading: the figure's title.
+        upto: draw the paths up to this step; the axes are those of the whole.
+    """
+    steps = len(next(iter(paths.values()))) - 1
+    so_far = {name: path[: (steps if upto is None else upto) + 1] for name, path in paths.items()}
+    with plt.rc_context(BY_HAND):
+        figure, (ax, beside) = subplots(1, 2, height=4.0, width_ratios=[1.25, 1])
+        figure.subplots_adjust(left=0.075, right=0.985, bottom=0.13, top=0.83, wspace=0.24)
+        finding(figure, heading)
+        _paths(ax, surface, so_far)
+        for name, look in _looks(so_far):
+            high = surface.height(so_far[name]).clamp(FLOOR, 1e6).tolist()
+            beside.plot(high, label=name, **look)
+        beside.set(yscale="log", xlim=(-0.03 * steps, steps), ylim=(0.4 * FLOOR, 1e3))
+        beside.set_yticks([1e-6, 1e-4, 1e-2, 1, 100], ["10⁻⁶", "0.0001", "0.01", "1", "100"])
+        beside.yaxis.set_minor_locator(NullLocator())
+        beside.set_xlabel("step")
+        beside.set_title("height", loc="left", fontsize=11)
+        beside.legend(loc="lower left", fontsize=11, handlelength=2.6)
+    start = pair(next(iter(paths.values()))[0])
+    figure.alt = (
+        f"{heading}. Paths on {surface.name} from {start}, and their height above the lowest "
+        f"minimum. {_ends(surface, so_far)}"
+    )
+    return figure
 
 
 def _until_far(path: Tensor) -> Tensor:
@@ -240,101 +208,52 @@ def _until_far(path: Tensor) -> Tensor:
     return path[:end].nan_to_num(1e3, 1e3, -1e3).clamp(-1e3, 1e3)
 
 
-def _limits(panels: Mapping[str, Mapping[str, Tensor]]) -> tuple[float, float]:
-    """For all height curves: room for the lowest point, and a factor of 30 above the starts."""
-    lowest, highest = 1.0, 0.0
-    for name, paths in panels.items():
-        for path in paths.values():
-            heights = SURFACES[name].height(path)
-            lowest = min(lowest, heights.min().item())
-            highest = max(highest, heights[0].item())
-    return 0.5 * max(lowest, FLOOR), 30 * highest
-
-
-def _descent(
-    ax: Axes,
-    surface: Surface,
-    paths: Mapping[str, Tensor],
-    limits: tuple[float, float],
-    labels: bool,
-) -> None:
-    for (name, look), width in zip(looks(paths), WIDTHS):
-        heights = surface.height(paths[name]).clamp(min=FLOOR).tolist()
-        marks: Any = {"markersize": 2.5 + width, "markevery": max(1, (len(heights) - 1) // 10)}
-        ax.plot(range(len(heights)), heights, linewidth=width, **marks, **look)
-    ax.set(yscale="log", ylim=limits)
-    ax.set_xlabel("step", fontsize="small")
-    decades = 2 if limits[1] > 1e6 * limits[0] else 1
-    ax.set_yticks([10.0**k for k in range(-6, 6, decades) if limits[0] < 10.0**k < limits[1]])
-    ax.yaxis.set_major_formatter(FuncFormatter(_decimal) if labels else NullFormatter())
-    ax.yaxis.set_minor_locator(NullLocator())
-    ax.tick_params(labelsize="small")
-
-
-def _decimal(value: float, _: object = None) -> str:
-    return "< 10⁻⁶" if value <= FLOOR else f"{value:.5f}".rstrip("0").rstrip(".")
-
-
-def final_heights(families: Mapping[str, Heights]) -> Picture:
-    """How far above the lowest minimum runs end, by learning rate.
-
-    A row of panels for each family of optimizers, a column for each surface. Lines join medians
-    over the starts, thin bars reach from the lowest to the highest. What is lost stands at the
-    upper edge, what is below ``FLOOR`` at the lower one.
+def beale_player(paths: Mapping[str, Tensor], heading: str) -> Player:
+    """Paths on Beale's function as they grow: each of the first steps, then ever fewer.
 
     Args:
-        families: by title, what :func:`.surfaces.sweep` found.
+        paths: by name the points of a run, shape (steps + 1, 2), with the same start.
+        heading: the figure's title.
     """
-    rows, columns = len(families), len(next(iter(families.values())))
-    top = 1e5
-    with plt.rc_context(BY_HAND):
-        high = 0.4 + 2.9 * rows
-        figure, axes = subplots(rows, columns, figsize=(8, high), sharey=True, squeeze=False)
-        figure.subplots_adjust(
-            left=0.1, right=0.985, bottom=0.5 / high, top=1 - 0.9 / high, wspace=0.1, hspace=0.55
-        )
-        for row, (family, trials) in zip(axes, families.items()):
-            for ax, (name, runs) in zip(row, trials.items()):
-                _by_rate(ax, runs, top)
-                ax.set_title(name, fontsize="medium")
-            row[0].set_ylabel("final height", fontsize="small")
-            handles, names = row[0].get_legend_handles_labels()
-            row[len(row) // 2].legend(
-                handles,
-                names,
-                loc="lower center",
-                bbox_to_anchor=(0.5, 1.1),
-                ncols=len(names),
-                fontsize="small",
-                title=family,
-                title_fontsize="medium",
+    steps = len(next(iter(paths.values()))) - 1
+    frames = [i for i in (*range(10), *range(10, 40, 6), *range(40, steps + 1, 20)) if i <= steps]
+    ends = [{n: in_words(BEALE.height(p[i]).item()) for n, p in paths.items()} for i in frames]
+    captions = [
+        f"Step {i}. Heights: " + ", ".join(f"{name} {height}" for name, height in end.items()) + "."
+        for i, end in zip(frames, ends)
+    ]
+    alt = f"Moving picture. {ways_down(BEALE, paths, heading).alt}"
+    return player(lambda k: ways_down(BEALE, paths, heading, frames[k]), len(frames), captions, alt)
+
+
+def final_heights(runs: Heights) -> Picture:
+    """How far above the minimum the runs end on Beale, each optimizer at its best learning rate.
+
+    Args:
+        runs: what :func:`.study.heights_by_rate` found.
+    """
+    best = {name: lowest_rate(trials) for name, trials in runs.items()}
+    middle = {name: median(runs[name][rate]) for name, rate in best.items()}
+    with plt.rc_context(STYLE):
+        figure, ax = subplots(height=0.9 + 0.42 * len(runs))
+        for row, (name, rate) in enumerate(best.items()):
+            color, mark = (ORANGE, "s") if "_C" in name else (BLUE, "o")
+            ends = [max(end, FLOOR) for end in runs[name][rate]]
+            ax.plot(ends, [row] * len(ends), mark, color=color, markersize=8, alpha=0.55)
+            ax.plot(
+                max(middle[name], FLOOR), row, "|", color="black", markersize=17, markeredgewidth=2
             )
-        for ax in axes[-1]:
-            ax.set_xlabel("learning rate", fontsize="small")
-    told = []
-    for trials in families.values():
-        for name, runs in trials.items():
-            best = [f"{o} ({in_words(median(r[lowest_rate(r)]))})" for o, r in runs.items()]
-            told.append(f"{name}: " + ", ".join(best))
+        ax.set(xscale="log", xlim=(0.5 * FLOOR, 0.1), ylim=(len(runs) - 0.5, -0.5))
+        ax.set_yticks(range(len(runs)), list(runs))
+        ax.set_xticks([1e-6, 1e-4, 1e-2], ["below 0.000001", "0.0001", "0.01"])
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xlabel("height at the end (lower is better)")
+        ax.grid(axis="y", visible=False)
+        finding(figure, "On Beale sum helps SGD; Adam is better off without a memory")
     figure.alt = (
-        "Height above the lowest minimum at the end of runs, by learning rate: curves fall to a "
-        "best learning rate and then rise until runs are lost. Medians at the best one. "
-        + "; ".join(told)
+        "Heights after 220 steps on Beale from five starts, each optimizer at its own best "
+        "learning rate. Medians: "
+        + ", ".join(f"{n} {in_words(middle[n])} at rate {best[n]:g}" for n in runs)
         + "."
     )
     return figure
-
-
-def _by_rate(ax: Axes, runs: Mapping[str, Mapping[float, Sequence[float]]], top: float) -> None:
-    for k, (optimizer, look) in enumerate(looks(runs)):
-        rates = [rate * 1.07 ** (k - 1.5) for rate in runs[optimizer]]  # side by side
-        ends = [[min(max(h, FLOOR), top) for h in heights] for heights in runs[optimizer].values()]
-        lowest, highest = list(map(min, ends)), list(map(max, ends))
-        ax.plot(rates, list(map(median, ends)), markersize=4.5, label=optimizer, **look)
-        ax.vlines(rates, lowest, highest, color=look["color"], linewidth=1, alpha=0.7)
-    ax.set(xscale="log", yscale="log", ylim=(0.4 * FLOOR, 2.5 * top))
-    ax.set_yticks([10.0**k for k in range(-6, 4, 2)] + [top])
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: "lost" if v >= top else _decimal(v)))
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_minor_locator(NullLocator())
-    ax.tick_params(labelsize="small")

@@ -1,5 +1,7 @@
 """Cells that are the same in every notebook; ``regenerate.py`` writes them where their tag is."""
 
+from cgtutor.course import markdown_map
+
 SET_UP = """\
 # @title Set-up: installs what is missing, as in Colab. Prints nothing if all is there.
 import importlib.util
@@ -60,4 +62,9 @@ CHOOSING = """\
 5. **Keep the memory only if it wins** on validation data, over several seeds."""
 
 #: What a cell with this tag holds, whatever was in it.
-BOXES = {"set-up": SET_UP, "memory-in-60-seconds": MEMORY, "how-to-choose": CHOOSING}
+BOXES = {
+    "set-up": SET_UP,
+    "memory-in-60-seconds": MEMORY,
+    "course-map": markdown_map(),
+    "how-to-choose": CHOOSING,
+}

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -125,4 +126,5 @@ class Explorer(ipywidgets.VBox):
         view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
         shown = {"text/plain": repr(self), "application/vnd.jupyter.widget-view+json": view}
         publish_display_data(data | shown, metadata)
-        publish_display_data(in_words(f"Where it starts: {self._figure.alt}"))
+        goal = re.sub(r"<[^>]+>", "", self._goal)
+        publish_display_data(in_words(f"Goal: {goal} Where it starts: {self._figure.alt}"))

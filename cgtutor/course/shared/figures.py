@@ -7,10 +7,8 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter, StrMethodFormatter
 from torch import Tensor
 
-from cgtutor.course.shared.replay import Lifetimes
 from cgtutor.course.shared.style import (
     BLUE,
-    GREY,
     ORANGE,
     STYLE,
     Picture,
@@ -102,41 +100,6 @@ def learning_rates(results: Mapping[str, Mapping[float, Sequence[Curves]]]) -> P
         "Validation loss after the last epoch over the learning rate, each line the mean of "
         "several seeds with a band for their range. Means at the learning rates "
         f"{series(f'{lr:g}' for lr in trials)}. {named(losses)}."
-    )
-    return figure
-
-
-def lifetimes(lives: Lifetimes) -> Picture:
-    """Which gradients a memory keeps, and for how long.
-
-    Above, a dot for each step's gradient at the height of its norm, and a line as long as the
-    memory keeps it; below, the age of the oldest gradient in the memory.
-    """
-    steps = range(len(lives.norms))
-    kept = [born for born in steps if lives.until[born] is not None]
-    rejected = [born for born in steps if lives.until[born] is None]
-    heights = [lives.norms[born] for born in kept]
-    with plt.rc_context(STYLE):
-        figure, (above, below) = subplots(2, 1, figsize=(8, 4.6), sharex=True, height_ratios=(2, 1))
-        above.scatter(kept, heights, s=14, color=ORANGE, label="kept")
-        ends = [lives.until[born] for born in kept]
-        above.hlines(heights, kept, ends, color=ORANGE, alpha=0.7, label="for how long")
-        if rejected:
-            norms = [lives.norms[born] for born in rejected]
-            above.scatter(rejected, norms, s=14, color=GREY, marker="x", label="rejected")
-        above.set(ylabel="norm", ylim=(0, None))
-        below.plot(steps, lives.oldest, color=BLUE)
-        below.set(xlabel="step", ylabel="age of oldest", ylim=(0, None))
-        figure.legend(
-            loc="outside upper center",
-            ncols=3,
-            title=f"topC = {lives.memory.topC}, decay = {lives.memory.decay:g}",
-        )
-    figure.alt = (
-        f"{len(steps)} steps with topC = {lives.memory.topC} and decay = {lives.memory.decay:g}. "
-        "Above, each gradient is a dot at the height of its norm, and the line behind it lasts as "
-        f"long as the memory keeps it; {len(rejected)} rejected ones are crosses. Below, the "
-        f"age of the oldest gradient in the memory, at most {max(lives.oldest)} steps."
     )
     return figure
 

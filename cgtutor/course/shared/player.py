@@ -196,11 +196,12 @@ def player(
 
 def _differences(pictures: Sequence[Image.Image], still: int) -> tuple[str, list[str]]:
     """The picture ``still``, and for each one to lay over it, transparent where both are equal."""
-    few = [pictures[i] for i in sorted({0, len(pictures) // 2, len(pictures) - 1})]
-    width, height = few[0].size
-    together = Image.new("RGB", (width, height * len(few)))
-    for i, picture in enumerate(few):
-        together.paste(picture, (0, i * height))
+    # Colours of all pictures, since some are there for a moment only; every third pixel will do.
+    width, height = (length // 3 for length in pictures[0].size)
+    together = Image.new("RGB", (width, height * len(pictures)))
+    for i, picture in enumerate(pictures):
+        nearest = picture.resize((width, height), Image.Resampling.NEAREST)
+        together.paste(nearest, (0, i * height))
     palette = together.quantize(126)
     colours = [*(palette.getpalette() or [])[: 3 * 126], *[255] * 3 * 128][: 3 * 128]
     white, transparent = 126, 127

@@ -23,8 +23,13 @@ class _Shown(ipywidgets.VBox):
     # Under this name ipywidgets 7 and IPython both look first.
     def _ipython_display_(self, **_: Any) -> None:
         view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+        lines = "<br>".join(html.escape(line) for line in self._plain().split("\n"))
         publish_display_data(
-            {"text/plain": repr(self), "application/vnd.jupyter.widget-view+json": view}
+            {
+                "text/html": f"<p>{lines}</p>",
+                "text/plain": repr(self),
+                "application/vnd.jupyter.widget-view+json": view,
+            }
         )
 
 
@@ -58,7 +63,7 @@ class Prediction(_Shown):
         _answers[self.question] = self.answer
 
     def _plain(self) -> str:
-        lines = [f"Predict: {self.question}", *(f"  ( ) {o}" for o in self.options or ())]
+        lines = [f"Predict: {self.question}", *(f"○ {o}" for o in self.options or ())]
         return "\n".join(lines)
 
     def compare(self, outcome: str, why: str = "") -> "Comparison":
@@ -120,8 +125,8 @@ def predict(question: str, options: Sequence[str] | None = None) -> Prediction:
     >>> guess = predict("What is left of the lead?", ["all of it", "nothing"])
     >>> guess
     Predict: What is left of the lead?
-      ( ) all of it
-      ( ) nothing
+    ○ all of it
+    ○ nothing
     >>> guess.compare("nothing", "At the same pace nobody leads.")
     No prediction yet. It is: nothing
     At the same pace nobody leads.

@@ -1,6 +1,6 @@
-"""What a memory keeps of a sequence of gradients, and the gradients of a training."""
+"""The gradients of a training."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -10,61 +10,6 @@ from torch.optim import Optimizer
 
 from cgtutor.course.shared.data import Data
 from cgtutor.course.shared.training import train
-from cgtutor.memory import CriticalGradients
-
-
-class Lifetimes(NamedTuple):
-    """What a memory did with a sequence of gradients, given by their norms alone.
-
-    Attributes:
-        norms: the norm of the gradient of each step.
-        until: for each step, the last step after which its gradient was still remembered,
-            or None if it never was.
-        oldest: after each step, the age in steps of the oldest gradient remembered (0: it came
-            in at this step).
-        memory: the memory at the end.
-    """
-
-    norms: list[float]
-    until: list[int | None]
-    oldest: list[int]
-    memory: CriticalGradients
-
-
-def replay(norms: Sequence[float], topC: int = 10, decay: float = 0.7) -> Lifetimes:
-    """Offer a memory gradients of the given norms and record which it keeps, and how long.
-
-    Args:
-        norms: the gradient norm of each step.
-        topC: number of gradients to keep, at least 1.
-        decay: factor for every stored priority after each step, in [0, 1].
-
-    Raises:
-        ValueError: ``topC`` or ``decay`` is out of range.
-    """
-    memory = CriticalGradients(topC, decay)
-    until: list[int | None] = [None] * len(norms)
-    oldest = []
-    for step, norm in enumerate(norms):
-        memory.insert(norm, torch.tensor(step))  # in place of a gradient, the step it came in
-        memory.fade()
-        for kept in memory.gradients:
-            until[int(kept)] = step
-        oldest.append(max(memory.ages, default=0))
-    return Lifetimes(list(norms), until, oldest, memory)
-
-
-def kept(lives: Lifetimes) -> list[list[int]]:
-    """For each step, which earlier steps' gradients are in the memory when it is taken.
-
-    That is before the step's own gradient is offered, as the optimizers aggregate.
-    """
-    found: list[list[int]] = [[] for _ in lives.norms]
-    for born, until in enumerate(lives.until):
-        if until is not None:
-            for step in range(born + 1, min(until + 2, len(found))):
-                found[step].append(born)
-    return found
 
 
 class Recording(NamedTuple):

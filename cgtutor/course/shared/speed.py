@@ -1,4 +1,4 @@
-"""What a step costs: numbers moved, and a stopwatch whose jobs take turns."""
+"""What a step costs: a stopwatch whose jobs take turns."""
 
 import statistics
 import time
@@ -10,24 +10,6 @@ from torch import nn
 from torch.optim import Optimizer
 
 from cgtutor.course.shared.training import MakeOptimizer
-
-
-def words(topC: int = 20, inserting: bool = True, update: int = 7) -> dict[str, int]:
-    """Numbers moved between memory and processor for each parameter of a model, in one step.
-
-    Args:
-        topC: gradients kept; the memory is full.
-        inserting: whether this step's gradient is inserted.
-        update: numbers that torch's update alone moves. Adam: it reads the gradient, and it
-            reads and writes the parameter and two averages, 7.
-
-    Returns:
-        By name, for an aggregate made by adding all rows and for one made with a running sum.
-    """
-    norm = 1  # read the gradient to take its norm
-    adding_all = update + norm + topC + (1 if inserting else 0)  # write a row
-    running_sum = update + norm + 1 + (3 if inserting else 0)  # read and write a row, write the sum
-    return {"adding all rows": adding_all, "running sum": running_sum}
 
 
 def step_times(

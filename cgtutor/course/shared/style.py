@@ -95,6 +95,7 @@ class Picture(Figure):
         return data, {"image/png": {"alt": self.alt, "width": width}}
 
     def _ipython_display_(self) -> None:  # or IPython would put a PNG of its own into the bundle
+        plt.close(self)  # or it would be shown once more at the end of the cell
         publish_display_data(*self.bundle())
         publish_display_data(in_words(self.alt))
 

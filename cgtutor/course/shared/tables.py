@@ -1,5 +1,6 @@
 """Tables, the way notebooks show them."""
 
+import re
 from collections.abc import Sequence
 
 
@@ -9,15 +10,20 @@ class Table:
     def __init__(self, rows: Sequence[Sequence[str]], columns: Sequence[str]) -> None:
         self.rows, self.columns = rows, columns
 
+    def _to_the_right(self) -> list[bool]:
+        """Which columns hold numbers alone, whose ends should be below each other."""
+        columns = list(zip(*self.rows)) or [()] * len(self.columns)
+        return [bool(c) and all(re.match(r"[+±−-]?\.?\d", cell) for cell in c) for c in columns]
+
     def _lines(self, rule: str) -> list[str]:
         widths = [max(map(len, column)) for column in zip(self.columns, *self.rows)]
+        right = self._to_the_right()
 
         def line(cells: Sequence[str]) -> str:
-            first, *others = (
-                cell.ljust(width) if i == 0 else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(cells, widths))
+            return " | ".join(
+                cell.rjust(width) if to_the_right else cell.ljust(width)
+                for cell, width, to_the_right in zip(cells, widths, right)
             )
-            return " | ".join([first, *others])
 
         rules = [rule * width for width in widths]
         return [line(self.columns), line(rules), *map(line, self.rows)]
@@ -27,7 +33,7 @@ class Table:
 
     def _repr_markdown_(self) -> str:
         rows = [[cell.replace("|", r"\|") for cell in row] for row in (self.columns, *self.rows)]
-        rule = [":--", *["--:"] * (len(self.columns) - 1)]
+        rule = ["--:" if right else ":--" for right in self._to_the_right()]
         return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:]))
 
 
@@ -36,7 +42,7 @@ def table(rows: Sequence[Sequence[object]], columns: Sequence[str]) -> Table:
 
     Args:
         rows: of cells; numbers are written by ``str``, so format those that need it.
-        columns: their headings. The first column is aligned to the left, the others to the right.
+        columns: their headings. Columns of numbers are aligned to the right, others to the left.
 
     Raises:
         ValueError: a row has another number of cells than there are columns.

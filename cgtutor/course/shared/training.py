@@ -8,7 +8,6 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.nn.utils import parameters_to_vector
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 from tqdm.auto import tqdm
@@ -242,17 +241,3 @@ def table(
 def mean_step(points: Sequence[Tensor]) -> float:
     """How far apart two points in sequence are, as a mean over all steps between them."""
     return torch.stack(list(points)).diff(dim=0).norm(dim=1).mean().item()
-
-
-def step_length(
-    make: MakeOptimizer, lr: float, data: Data, epochs: int = 20, seed: int = 0
-) -> float:
-    """Train :func:`.network`; the mean over all steps of how far the parameters move in one."""
-    model = network(seed=seed)
-    points = [parameters_to_vector(model.parameters()).detach()]
-
-    def note() -> None:
-        points.append(parameters_to_vector(model.parameters()).detach())
-
-    train(model, make(model.parameters(), lr), data, epochs, seed=seed, after_step=note)
-    return mean_step(points)

@@ -1,45 +1,69 @@
-"""What is trained and measured of the notebook *what an optimizer remembers*."""
+"""What stands in for open exercises of the notebook *what an optimizer remembers*."""
 
-from cgtutor.course.shared.replay import Lifetimes, kept
-from cgtutor.memory import AGGREGATES
+from collections.abc import Sequence
+from typing import Any
 
-
-def momentum_weights(beta: float, ages: int) -> list[float]:
-    """The weight of the gradients 0, 1, ... ``ages - 1`` steps ago in a step of momentum.
-
-    That is ``beta ** k``, as in torch's SGD without dampening; ``beta=0`` is plain SGD.
-    """
-    return [beta**k for k in range(ages)]
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adam
 
 
-def first_moment_weights(beta: float, ages: int, steps: int) -> list[float]:
-    """The weight of the gradients of age 0, 1, ... in Adam's first moment, bias-corrected.
+def torch_step(
+    parameters: list[Tensor], velocities: dict[Any, Any], lr: float, beta: float
+) -> None:
+    """A step of torch's own SGD with momentum, in the form that the exercise asks for.
 
     Args:
-        beta: Adam's first beta, below 1.
-        ages: how many weights to give. Beyond ``steps - 1`` they are 0.
-        steps: how many gradients were seen so far, that at hand included.
+        parameters: changed in place, by their gradients in ``.grad``.
+        velocities: the same dictionary in every step, empty at first.
+        lr: the learning rate of this step.
+        beta: the momentum, the same in every step.
     """
-    scale = (1 - beta) / (1 - beta**steps)
-    return [scale * beta**k if k < steps else 0.0 for k in range(ages)]
+    if "SGD" not in velocities:
+        velocities["SGD"] = SGD(parameters, lr=lr, momentum=beta)
+    velocities["SGD"].param_groups[0]["lr"] = lr
+    velocities["SGD"].step()
 
 
-def memory_weights(lives: Lifetimes, ages: int, aggr: str = "mean", first: int = 0) -> list[float]:
-    """The weight of the gradients of age 0, 1, ... in the aggregate, as a mean over the steps.
+def weights(k: int, beta: float, n: int) -> tuple[float, float, float]:
+    """The weight of the gradient of age k in three memories.
 
     Args:
-        lives: what a memory did with the norms of a training.
-        ages: how many weights to give.
-        aggr: how the gradient at hand and the kept ones combine, with kappa 1 (see
-            :meth:`.CriticalGradients.aggregate`).
-        first: the first step of the mean. An age that is larger can come up only later.
+        k: the age, 0 for the gradient of this step.
+        beta: of momentum and of the moving average, below 1.
+        n: how many gradients the plain average takes.
+
+    Returns:
+        The weight in momentum, in an exponential moving average and in the plain average.
     """
-    weights = [0.0] * ages
-    steps = range(first, len(lives.norms))
-    for step, born in enumerate(kept(lives)):
-        if step >= first:
-            own, each = AGGREGATES[aggr](len(born)) if born else (1, 0)
-            for age, weight in [(0, own), *((step - b, each) for b in born)]:
-                if age < ages:
-                    weights[age] += weight / len(steps)
-    return weights
+    return beta**k, (1 - beta) * beta**k, (1 / n if k < n else 0.0)
+
+
+def beta_for(half: float) -> float:
+    """The β with which a gradient has half of its weight left after this many steps."""
+    return float(0.5 ** (1 / half))
+
+
+def torch_moments(
+    gradients: Sequence[float], beta1: float = 0.9, beta2: float = 0.999
+) -> tuple[list[float], list[float]]:
+    """The two corrected moments of torch's own Adam after each step, for one parameter.
+
+    Args:
+        gradients: of the parameter, one for each step.
+        beta1: of the first moment.
+        beta2: of the second moment.
+
+    Returns:
+        The first moment and the second moment, a number for each step.
+    """
+    p = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    optimizer = Adam([p], betas=(beta1, beta2))
+    firsts, seconds = [], []
+    for t, gradient in enumerate(gradients, start=1):
+        p.grad = torch.full_like(p, gradient)
+        optimizer.step()
+        state = optimizer.state[p]
+        firsts.append(state["exp_avg"].item() / (1 - beta1**t))
+        seconds.append(state["exp_avg_sq"].item() / (1 - beta2**t))
+    return firsts, seconds

@@ -1,27 +1,156 @@
 """What is trained and measured of the notebook *which gradients to keep*."""
 
-import heapq
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice, repeat
 from statistics import mean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
-from torch.optim import SGD
 
+from cgtutor import CriticalGradients
 from cgtutor.course.shared.data import Data, Split, mini_batches, network
-from cgtutor.course.shared.replay import (
-    Lifetimes,
-    Recording,
-    kept,
-    record,
-    replay,
-    sum_of_norms,
-)
-from cgtutor.course.shared.training import MakeOptimizer, evaluate, sweep, train_on
-from cgtutor.memory import AGGREGATES, CriticalGradients
+from cgtutor.course.shared.training import MakeOptimizer, evaluate, train_on
+
+#: The reader's memory: entries (priority, gradient), norm, gradient, topC, decay -> the new entries
+Remember = Callable[[list[Any], float, Tensor, int, float], list[Any]]
+
+
+class Played(NamedTuple):
+    """What a memory did with a sequence of gradients, given by their norms alone.
+
+    Attributes:
+        norms: the norm of the gradient of each step.
+        size: how many slots there are.
+        held: after each step, by the step that a gradient came in, its priority.
+    """
+
+    norms: list[float]
+    size: int
+    held: list[dict[int, float]]
+
+    def stays(self, born: int) -> int:
+        """After how many steps, its own included, the gradient of a step was in the memory."""
+        return sum(born in held for held in self.held)
+
+    @property
+    def rejected(self) -> int:
+        """How many gradients were never in the memory."""
+        return sum(born not in held for born, held in enumerate(self.held))
+
+    @property
+    def oldest(self) -> int:
+        """The largest age in steps that a gradient in the memory ever had."""
+        return max((step - min(held) for step, held in enumerate(self.held) if held), default=0)
+
+
+def play(remember: Remember, norms: Sequence[float], topC: int = 10, decay: float = 0.7) -> Played:
+    """Show a memory gradients of the given norms, one a step.
+
+    Args:
+        remember: the memory, as the reader writes it.
+        norms: of the gradients, whatever they are.
+        topC: how many slots there are.
+        decay: factor for every priority in each step.
+    """
+    memory: list[Any] = []
+    held = []
+    for step, norm in enumerate(norms):
+        gradient = torch.tensor([float(step)])  # so that it tells its step
+        memory = remember(memory, norm, gradient, topC, decay)
+        held.append({int(kept): float(priority) for priority, kept in memory})
+    return Played(list(norms), topC, held)
+
+
+def play_library(norms: Sequence[float], topC: int = 10, decay: float = 0.7) -> Played:
+    """The same with the library's memory."""
+    memory = CriticalGradients(topC, decay)
+    held = []
+    for step, norm in enumerate(norms):
+        memory.insert(norm, torch.tensor([float(step)]))
+        memory.fade()
+        held.append({int(g): p for p, g in zip(memory.priorities, memory.gradients)})
+    return Played(list(norms), topC, held)
+
+
+def difference(played: Played, other: Played) -> str:
+    """The first step after which two memories hold something else, in words; or an empty string."""
+    for step, (one, two) in enumerate(zip(played.held, other.held)):
+        if sorted(one) != sorted(two):
+            return (
+                f"After step {step} one holds the gradients of steps {sorted(one)}, "
+                f"the other those of {sorted(two)}."
+            )
+        if not all(math.isclose(one[born], two[born], rel_tol=1e-12) for born in one):
+            return f"After step {step} they hold the same gradients with other priorities."
+    return ""
+
+
+def hard_norms(count: int, seed: int = 0) -> list[float]:
+    """Random norms with all that is hard for a memory: many ties, zero, NaN and infinity."""
+    draws = torch.Generator().manual_seed(seed)
+    norms = torch.randint(17, (count,), generator=draws).double() / 8
+    special = torch.rand(count, generator=draws)
+    norms[special < 0.02] = math.nan
+    norms[special > 0.98] = math.inf
+    found: list[float] = norms.tolist()
+    return found
+
+
+def slots(played: Played) -> Tensor:
+    """What is in each slot after each step: the age of its gradient, NaN if it is empty.
+
+    A gradient takes the slot of the one that is evicted, or the first empty one, and stays there.
+
+    Returns:
+        shape (topC, steps).
+    """
+    ages = [[math.nan] * len(played.norms) for _ in range(played.size)]
+    there: list[int | None] = [None] * played.size
+    for step, held in enumerate(played.held):
+        there = [born if born in held else None for born in there]
+        for born in sorted(held.keys() - set(there)):
+            there[there.index(None)] = born
+        for slot, at in enumerate(there):
+            if at is not None:
+                ages[slot][step] = step - at
+    return torch.tensor(ages)
+
+
+def with_spike(norms: Sequence[float], step: int, height: float) -> list[float]:
+    """The norms, that of one step multiplied by ``height``."""
+    return [norm * height if i == step else norm for i, norm in enumerate(norms)]
+
+
+def extra_stays(
+    remember: Remember,
+    norms: Sequence[float],
+    decays: Sequence[float],
+    steps: Sequence[int],
+    height: float = 10,
+) -> dict[float, list[int]]:
+    """How many steps longer a gradient stays when its norm is multiplied.
+
+    Args:
+        remember: the memory.
+        norms: of a training.
+        decays: tried in turn.
+        steps: whose norms are multiplied, one at a time.
+        height: by what.
+
+    Returns:
+        for each decay one number for each of the steps.
+    """
+    found: dict[float, list[int]] = {}
+    for decay in decays:
+        before = play(remember, norms, decay=decay)
+        found[decay] = [
+            play(remember, with_spike(norms, step, height), decay=decay).stays(step)
+            - before.stays(step)
+            for step in steps
+        ]
+    return found
 
 
 class Course(NamedTuple):
@@ -31,12 +160,10 @@ class Course(NamedTuple):
         steps: at which the validation loss was taken, before that step; those right after the
             spoilt mini-batch are among them.
         validation_loss: at each of them, and at the end the final one; in nats.
-        norms: for each step the sum of the norms of its gradient's tensors.
     """
 
     steps: list[int]
     validation_loss: list[float]
-    norms: list[float]
 
 
 def course(
@@ -44,10 +171,10 @@ def course(
     lr: float,
     seed: int,
     data: Data,
-    bad: int | None = 100,
-    steps: int = 300,
+    bad: int | None = 80,
+    steps: int = 200,
     factor: float = 3.0,
-    every: int = 5,
+    every: int = 10,
 ) -> Course:
     """Train a fresh :func:`.network`, with one mini-batch of 50 pictures spoilt.
 
@@ -64,7 +191,7 @@ def course(
         every: how often the validation loss is taken, in steps. After the spoilt mini-batch it
             is taken at each of so many steps, or a short jump would not be seen.
     """
-    model, found = network(seed=seed), Course([], [], [])
+    model, found, done = network(seed=seed), Course([], []), 0
     order = torch.Generator().manual_seed(seed)
 
     def batches() -> Iterator[Split]:
@@ -75,14 +202,14 @@ def course(
             yield Split(x, y)
 
     def look() -> None:
-        done = len(found.norms)
         after_bad = bad is not None and bad < done <= bad + every
         if done % every == 0 or after_bad or done == steps:
             found.steps.append(done)
             found.validation_loss.append(evaluate(model, data.validation)[0])
 
     def after_step() -> None:
-        found.norms.append(sum_of_norms(model.parameters()))
+        nonlocal done
+        done += 1
         look()
 
     look()
@@ -90,142 +217,15 @@ def course(
     return found
 
 
-def total_weight(lives: Lifetimes, born: int, aggr: str = "mean") -> float:
-    """The weights of one gradient in the aggregates of all steps, added up.
+def steps_until_back(runs: Sequence[Course], bad: int = 80) -> int | None:
+    """How many steps until the mean loss stays as low as it was before the bad mini-batch.
 
-    Args:
-        lives: what a memory did with the norms of a training.
-        born: the step of the gradient.
-        aggr: how the gradient at hand and the kept ones combine, with kappa 1.
+    None: it is higher at the end.
     """
-    total = 0.0
-    for step, others in enumerate(kept(lives)):
-        own, each = AGGREGATES[aggr](len(others)) if others else (1, 0)
-        total += own if step == born else each if born in others else 0
-    return total
-
-
-def slots(lives: Lifetimes) -> Tensor:
-    """What is in each slot after each step: the age of its gradient, NaN if it is empty.
-
-    A gradient takes the slot of the one that goes, or the first empty one, and stays there.
-
-    Returns:
-        shape (topC, steps).
-    """
-    ages = torch.full((lives.memory.topC, len(lives.norms)), float("nan"))
-    taken = [-1] * lives.memory.topC  # for each slot the last step at which it is
-    for born, until in enumerate(lives.until):
-        if until is not None:
-            slot = next(i for i, last in enumerate(taken) if last < born)
-            ages[slot, born : until + 1] = torch.arange(until + 1.0 - born)
-            taken[slot] = until
-    return ages
-
-
-def steps_kept(lives: Lifetimes, born: int) -> int:
-    """After how many steps, its own included, the gradient of a step was in the memory."""
-    until = lives.until[born]
-    return 0 if until is None else until + 1 - born
-
-
-def with_spike(norms: Sequence[float], step: int, height: float) -> list[float]:
-    """The norms, that of one step multiplied by ``height``."""
-    return [norm * height if i == step else norm for i, norm in enumerate(norms)]
-
-
-def story(norms: Sequence[float], topC: int, decay: float) -> str:
-    """What a memory does with gradients of the given norms, a line for each."""
-    lines = [f"{'step':6s}{'norm':6s}{'its gradient':34s}{'priorities':24s}decayed"]
-    memory = CriticalGradients(topC, decay)
-
-    def listed() -> str:
-        return ", ".join(
-            f"{priority:g} (of {int(g)})"
-            for priority, g in zip(memory.priorities, memory.gradients)
-        )
-
-    for step, norm in enumerate(norms):
-        before = {int(g) for g in memory.gradients}
-        entered = memory.insert(norm, torch.tensor(step))
-        gone = before - {int(g) for g in memory.gradients}
-        happens = "inserted" + "".join(f", that of step {g} evicted" for g in gone)
-        line = f"{step:<6d}{norm:<6g}{happens if entered else 'rejected':34s}{listed():24s}"
-        memory.fade()
-        lines.append(line + listed())
-    return "\n".join(lines)
-
-
-class _Counted:
-    """A number that counts how often it is compared."""
-
-    count = 0
-
-    def __init__(self, value: float) -> None:
-        self.value = value
-
-    def __lt__(self, other: "_Counted") -> bool:
-        _Counted.count += 1
-        return self.value < other.value
-
-
-def comparisons(topC: int, insertions: int = 1000) -> tuple[float, float]:
-    """How many comparisons an insertion takes, on average: looking through a list, and a heap.
-
-    Every gradient is inserted: its priority, drawn at random, is above the smallest by 0 to 1.
-    """
-    draws = torch.rand(insertions, generator=torch.Generator().manual_seed(0)).tolist()
-    counts = []
-    for heap in (False, True):
-        there = [_Counted(i / topC) for i in range(topC)]  # sorted, and so a heap
-        _Counted.count = insertions  # each newcomer with the smallest, as an insertion has to
-        for draw in draws:
-            smallest = there[0] if heap else min(there)
-            new = _Counted(smallest.value + draw)
-            if heap:
-                heapq.heapreplace(there, new)
-            else:
-                there[there.index(smallest)] = new
-        counts.append(_Counted.count / insertions)
-    return counts[0], counts[1]
-
-
-def recordings(
-    learning_rates: Sequence[float], seeds: Sequence[int], data: Data, epochs: int = 15
-) -> dict[float, list[Recording]]:
-    """Trainings of :func:`.network` with plain SGD, recorded with ``whole=True``.
-
-    Args:
-        learning_rates: tried in turn.
-        seeds: for each learning rate; each sets the initial weights and the order of the data.
-        data: pictures of 64 pixels in 10 classes.
-        epochs: passes over the training part.
-
-    Returns:
-        for each learning rate one recording for each seed.
-    """
-
-    def run(make: MakeOptimizer, lr: float, seed: int) -> Recording:
-        model = network(seed=seed)
-        return record(model, make(model.parameters(), lr), data, epochs, seed=seed, whole=True)
-
-    return sweep({"SGD": SGD}, learning_rates, seeds, run)["SGD"]
-
-
-def agreement(run: Recording, topC: int, decay: float, first: int = 100) -> tuple[float, float]:
-    """How well the mean of what a memory keeps agrees with the whole training part's gradient.
-
-    Args:
-        run: a training, recorded with ``whole=True``.
-        topC: number of gradients to keep.
-        decay: factor for every stored priority after each step.
-        first: the first step to look at.
-
-    Returns:
-        The cosine of the two and the age of what is kept, both as means over the steps.
-    """
-    born = kept(replay(run.norms, topC, decay))
-    steps = range(first, len(run.norms))
-    means = torch.stack([run.gradients[born[t]].mean(dim=0) for t in steps])
-    cosine = cosine_similarity(means, run.whole[first:]).mean().item()
-    return cosine, mean(t - b for t in steps for b in born[t])
+    means = [mean(losses) for losses in zip(*(run.validation_loss for run in runs))]
+    steps = runs[0].steps
+    before = means[steps.index(bad)]
+    if means[-1] > before:
+        return None
+    higher = [s for s, loss in zip(steps, means) if s >= bad and loss > before]
+    return next(s for s in steps if s > max(higher, default=bad)) - bad

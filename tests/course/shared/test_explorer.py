@@ -30,7 +30,7 @@ def explorer():
     def reached(number, decay):
         return f"at {number} & {decay:g}" if number > 7 else ""
 
-    return Explorer(draw, controls, "above 7", reached)
+    return Explorer(draw, controls, "above <i>7</i>.", reached)
 
 
 def picture(explorer):
@@ -57,13 +57,13 @@ def test_it_draws_what_the_controls_say(explorer):
 
 
 def test_the_goal_lights_up(explorer):
-    assert "<b>Goal:</b> above 7" in explorer.goal.value
+    assert "<b>Goal:</b> above <i>7</i>." in explorer.goal.value
     assert "#009E73" not in explorer.goal.value
     explorer.set(number=8, decay=0.999)
     assert "<b>✓ Reached:</b> at 8 & 0.999" in explorer.goal.value
     assert "#009E73" in explorer.goal.value
     explorer.set(number=7)
-    assert "<b>Goal:</b> above 7" in explorer.goal.value
+    assert "<b>Goal:</b> above <i>7</i>." in explorer.goal.value
 
 
 def test_without_a_kernel_there_is_a_picture_and_its_words(explorer, monkeypatch):
@@ -75,4 +75,4 @@ def test_without_a_kernel_there_is_a_picture_and_its_words(explorer, monkeypatch
     (shown, metadata), (words,) = published
     assert set(shown) == {"image/png", "text/plain", "application/vnd.jupyter.widget-view+json"}
     assert metadata["image/png"] == {"alt": 'A bar of "3" at 0.9.', "width": 800}
-    assert words["text/plain"] == 'In words: Where it starts: A bar of "3" at 0.9.'
+    assert words["text/plain"] == 'In words: Goal: above 7. Where it starts: A bar of "3" at 0.9.'

@@ -3,8 +3,7 @@
 import matplotlib.image
 import pytest
 
-from cgtutor.course.shared.figures import bars, learning_curves, learning_rates, lifetimes, pictures
-from cgtutor.course.shared.replay import replay
+from cgtutor.course.shared.figures import bars, learning_curves, learning_rates, pictures
 from cgtutor.course.shared.training import Curves
 
 
@@ -33,21 +32,6 @@ def test_learning_rates():
     assert "0.01" in [label.get_text() for label in ax.get_xticklabels()]
 
 
-def test_lifetimes():
-    figure = lifetimes(replay([4.0, 1.0, 3.0, 0.2], topC=2, decay=0.5))
-    above, below = figure.axes
-    dots, lines, crosses = above.collections
-    assert dots.get_offsets().tolist() == [[0, 4], [1, 1], [2, 3]]
-    assert [segment.tolist() for segment in lines.get_segments()] == [
-        [[0, 4], [3, 4]],
-        [[1, 1], [1, 1]],
-        [[2, 3], [3, 3]],
-    ]
-    assert crosses.get_offsets().tolist() == [[3, 0.2]]
-    assert list(below.lines[0].get_ydata()) == [0, 1, 2, 3]
-    assert figure.legends[0].get_title().get_text() == "topC = 2, decay = 0.5"
-
-
 def test_alternative_texts_have_the_numbers(tiny):
     runs = {"one": [curves(1), curves(3)], "two": [curves(0.5)]}
     assert learning_curves(runs).alt.endswith(
@@ -57,14 +41,6 @@ def test_alternative_texts_have_the_numbers(tiny):
     assert learning_rates(rates).alt.endswith(
         "Means at the learning rates 0.01 and 0.1. one: 2.50 and 1.00."
     )
-    alt = lifetimes(replay([4.0, 1.0, 3.0, 0.2], topC=2, decay=0.5)).alt
-    assert alt.startswith("4 steps with topC = 2 and decay = 0.5.")
-    assert "1 rejected ones" in alt
-    assert alt.endswith("at most 3 steps.")
-    assert pictures(tiny.train.x[:2].reshape(-1, 8, 8), tiny.train.y[:2]).alt == (
-        "2 grey-scale pictures of 8 by 8 pixels in a row, labelled "
-        f"{tiny.train.y[0]} and {tiny.train.y[1]}."
-    )
 
 
 def test_pictures(tiny):
@@ -73,9 +49,13 @@ def test_pictures(tiny):
     assert figure.axes[1].images[0].get_array().shape == (8, 8)
 
 
-def test_style_does_not_leak():
+def test_style_does_not_leak(tiny):
     before = dict(matplotlib.rcParams)
-    lifetimes(replay([1.0, 2.0]))
+    figure = pictures(tiny.train.x[:2].reshape(-1, 8, 8), tiny.train.y[:2])
+    assert figure.alt == (
+        "2 grey-scale pictures of 8 by 8 pixels in a row, labelled "
+        f"{tiny.train.y[0]} and {tiny.train.y[1]}."
+    )
     assert dict(matplotlib.rcParams) == before
 
 

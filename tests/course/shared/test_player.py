@@ -134,3 +134,17 @@ def test_in_a_browser(made, motion):
         assert figure.get_by_title("play or pause").inner_text() == "▶ play"
         assert problems == []
         browser.close()
+
+
+def test_a_colour_that_is_there_for_a_moment_stays_that_colour():
+    def flash(i):
+        with plt.rc_context(BY_HAND):
+            figure, ax = subplots(height=2)
+            ax.bar([0], [1], color=BLUE if i == 1 else ORANGE)
+        return figure
+
+    still, overs = pictures(player(flash, 8, ["a step"] * 8, ALT))
+    over = overs[1].convert("RGBA")
+    still.paste(over, mask=over)
+    middle = np.asarray(still)[still.height // 2, still.width // 2].astype(float)
+    assert np.abs(middle - [0x00, 0x72, 0xB2]).max() < 8

@@ -21,7 +21,7 @@ def shown(widget, capsys):
 
 def test_plain_text(capsys):
     guess = predict("What comes?", OPTIONS)
-    assert shown(guess, capsys) == "Predict: What comes?\n  ( ) it grows\n  ( ) it <shrinks>"
+    assert shown(guess, capsys) == "Predict: What comes?\n○ it grows\n○ it <shrinks>"
     assert shown(predict("How many?"), capsys) == "Predict: How many?"
     assert shown(guess.compare("it grows"), capsys) == "No prediction yet. It is: it grows"
 

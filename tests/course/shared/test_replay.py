@@ -1,52 +1,11 @@
-"""Replay."""
-
-import math
+"""The gradients of a training are recorded as they were."""
 
 import pytest
 import torch
 from torch.optim import SGD
 
-from cgtutor import Adam_C
 from cgtutor.course.shared.data import Data, Split, network
-from cgtutor.course.shared.replay import kept, record, replay
-from cgtutor.course.shared.training import train
-
-
-def test_replay_worked_trace():
-    """Norms 4, 1, 3, 0.2: the 1 goes when the 3 comes, the 0.2 never gets in."""
-    lives = replay([4.0, 1.0, 3.0, 0.2], topC=2, decay=0.5)
-    assert lives.until == [3, 1, 3, None]
-    assert lives.oldest == [0, 1, 2, 3]
-    assert lives.memory.priorities == [0.75, 0.25]
-    assert replay([float("nan"), 1.0]).until == [None, 1]
-
-
-def test_replay_is_what_the_optimizer_does(tiny):
-    torch.set_default_dtype(torch.float64)
-    data = Data(*(Split(s.x.double(), s.y) for s in tiny))
-    model, norms = network(), []
-    optimizer = Adam_C(model.parameters(), topC=3, decay=0.95)
-
-    def note():
-        norms.append(sum(p.grad.norm() for p in model.parameters()).item())
-
-    train(model, optimizer, data, 5, after_step=note)
-    memory, again = optimizer.memory(model[0].weight), replay(norms, 3, 0.95).memory
-    assert again.priorities == pytest.approx(memory.priorities)
-    assert again.ages == memory.ages
-
-
-#: The trace of the docs: the 1 goes when the 3 comes, the 0.2 never gets in.
-TRACE = [4.0, 1.0, 3.0, 0.2]
-
-
-def traced():
-    return replay(TRACE, topC=2, decay=0.5)
-
-
-def test_kept_before_each_step():
-    assert kept(traced()) == [[], [0], [0, 1], [0, 2]]
-    assert kept(replay([math.nan, 1.0, 2.0])) == [[], [], [1]]
+from cgtutor.course.shared.replay import record
 
 
 def test_record(tiny):

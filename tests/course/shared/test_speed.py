@@ -4,13 +4,7 @@ import torch
 from torch.optim import SGD
 
 from cgtutor import SGD_C
-from cgtutor.course.shared.speed import step_times, words
-
-
-def test_words():
-    assert words(20, True, 7) == {"adding all rows": 29, "running sum": 12}
-    assert words(20, False, 7) == {"adding all rows": 28, "running sum": 9}
-    assert words(1, True, 3) == {"adding all rows": 6, "running sum": 8}
+from cgtutor.course.shared.speed import step_times
 
 
 def test_step_times(monkeypatch):

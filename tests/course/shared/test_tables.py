@@ -6,11 +6,13 @@ from cgtutor.course.shared.tables import table
 
 
 def test_markdown():
-    made = table([("a|b", 1.5), ("c", "20 %")], ["name", "value"])
+    made = table([("a|b", 1.5, "-"), ("c", "−20 %", "2")], ["name", "value", "note"])
     assert made._repr_markdown_() == (
-        "| name | value |\n| :-- | --: |\n| a\\|b | 1.5 |\n| c | 20 % |"
+        "| name | value | note |\n| :-- | --: | :-- |\n| a\\|b | 1.5 | - |\n| c | −20 % | 2 |"
     )
-    assert repr(made) == "name | value\n---- | -----\na|b  |   1.5\nc    |  20 %"
+    assert repr(made) == (
+        "name | value | note\n---- | ----- | ----\na|b  |   1.5 | -\nc    | −20 % | 2"
+    )
 
 
 def test_one_column_and_no_rows():

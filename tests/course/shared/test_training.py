@@ -14,25 +14,12 @@ from cgtutor.course.shared.training import (
     mean_and_deviation,
     mean_step,
     plus_minus,
-    step_length,
     sweep,
     table,
     train,
     train_network,
     train_on,
 )
-
-
-def test_step_length(tiny):
-    class Walk(SGD):
-        def step(self, closure=None):
-            with torch.no_grad():
-                for group in self.param_groups:
-                    for p in group["params"]:
-                        p.add_(group["lr"])
-
-    length = step_length(lambda p, lr: Walk(p, lr), 2.0, tiny, epochs=1)
-    assert length == pytest.approx(2 * 2410**0.5, rel=1e-4)
 
 
 def test_train(tiny):
