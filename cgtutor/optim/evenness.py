@@ -23,7 +23,9 @@ def weight_evenness(topC: int, decay: float) -> float:
 
         E[g · (1 + kappa · max(0, ln(‖g‖/θ)) / a)],
 
-    where the mean weight is 1 + kappa. Settings with equal evenness weigh alike. They do not cost
+    where the mean weight is 1 + kappa. (``"mid"`` is half of that; ``"mean"`` is ``"sum"`` with
+    topC · kappa in place of kappa, divided by topC + 1.) The law is exact in the limit of many
+    slots, and close with few. Settings with equal evenness weigh alike. They do not cost
     alike: each slot is a copy of the parameters.
 
     The memory is that of McRae, Parthasarathi, Assran and Chandar, *Memory Augmented Optimizers
