@@ -394,7 +394,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("check", "answer", "why"), WRONG, ids=lambda x: str(x)[:40])
+@pytest.mark.parametrize(
+    ("check", "answer", "why"), WRONG, ids=[f"{check.name}-{why[:40]}" for check, _, why in WRONG]
+)
 def test_rejects(check, answer, why):
     rejects(check, answer, why)
 
