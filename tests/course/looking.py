@@ -1,6 +1,7 @@
 """What stands in a notebook, and what an explorer draws."""
 
 import ast
+import base64
 from pathlib import Path
 
 import nbformat
@@ -30,3 +31,9 @@ def drawn_by(explorer, name, monkeypatch):
 
     monkeypatch.setattr(explorer, name, noted)
     return drawn
+
+
+def shows(explorer, figure):
+    """Whether an explorer shows this very picture."""
+    png = base64.b64encode(figure.png(scale=1, colours=None)).decode()
+    return f"data:image/png;base64,{png}" in explorer.picture.value

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torchjd
 from checking import accepts, rejects
+from looking import shows as shows_picture
 from torch import nn
 from torch.nn import Linear, PReLU, ReLU, Sequential
 from torchjd.aggregation import GradVac as TorchjdGradVac
@@ -415,7 +416,7 @@ def test_explorer_draws_the_static_figure(recorded):
     for quantity, shown in values.items():
         shows.value = quantity
         expected = figures.interventions(shown, rows, quantity)
-        assert explorer.children[-1].value == expected.bundle()[0]["text/html"]
+        assert shows_picture(explorer, expected)
 
 
 def right(net):
