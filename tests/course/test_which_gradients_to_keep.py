@@ -4,7 +4,6 @@ import heapq
 import inspect
 import math
 import re
-import time
 from statistics import mean
 
 import nbformat
@@ -241,10 +240,11 @@ def test_explorer():
 
 def test_the_explorer_follows_the_drag():
     made = explorer.slots_explorer(stages.remember, NORMS)
-    start = time.process_time()
+    shown = set()
     for topC in range(1, 6):
         made.set(topC=topC)
-    assert time.process_time() - start < 5 * 0.4  # 0.1 s each where nothing else runs
+        shown.add(made.picture.value)
+    assert len(shown) == 5
 
 
 # ------------------------------------------------------------------------- the checks
