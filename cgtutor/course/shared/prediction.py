@@ -17,16 +17,19 @@ class _Shown(ipywidgets.VBox):
     def _plain(self) -> str:
         raise NotImplementedError
 
+    def _lines(self) -> str:
+        """The same as HTML."""
+        return "<br>".join(html.escape(line) for line in self._plain().split("\n"))
+
     def __repr__(self) -> str:
         return self._plain()
 
     # Under this name ipywidgets 7 and IPython both look first.
     def _ipython_display_(self, **_: Any) -> None:
         view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
-        lines = "<br>".join(html.escape(line) for line in self._plain().split("\n"))
         publish_display_data(
             {
-                "text/html": f"<p>{lines}</p>",
+                "text/html": f"<p>{self._lines()}</p>",
                 "text/plain": repr(self),
                 "application/vnd.jupyter.widget-view+json": view,
             }
@@ -105,10 +108,9 @@ class Comparison(_Shown):
         return f"{said}\n{self._why}".rstrip()
 
     def _refresh(self, change: object = None) -> None:
-        lines = "<br>".join(html.escape(line) for line in self._plain().split("\n"))
         self.text.value = (
             '<div role="status" style="border-left: 4px solid #0072B2; padding-left: 10px; '
-            f'line-height: 1.5; white-space: normal">{lines}</div>'
+            f'line-height: 1.5; white-space: normal">{self._lines()}</div>'
         )
 
 
